@@ -1,0 +1,58 @@
+# vg_module(<name> [USES <module>...] [LIBS <library>...])
+#
+# One folder under src/ = one static library made of every *.c in it. A file's unit test, fuzz target
+# and benchmark stand beside it: x.c, x_test.c, x_fuzz.c, x_bench.c. They become <module>_x_test and so
+# on; a test runs as unit/<module>/x_test, a fuzz target as fuzz/<module>/x_fuzz.
+function(vg_module name)
+  cmake_parse_arguments(ARG "" "" "USES;LIBS" ${ARGN})
+  set(dir ${CMAKE_SOURCE_DIR}/src/${name})
+  file(GLOB all CONFIGURE_DEPENDS ${dir}/*.c)
+  file(GLOB tests CONFIGURE_DEPENDS ${dir}/*_test.c)
+  file(GLOB benches CONFIGURE_DEPENDS ${dir}/*_bench.c)
+  file(GLOB fuzzers CONFIGURE_DEPENDS ${dir}/*_fuzz.c)
+  if(tests OR benches OR fuzzers)
+    list(REMOVE_ITEM all ${tests} ${benches} ${fuzzers})
+  endif()
+  list(REMOVE_ITEM all ${dir}/main.c)
+
+  if(NOT all)
+    add_library(${name} INTERFACE)
+    target_include_directories(${name} INTERFACE ${CMAKE_SOURCE_DIR}/src)
+    target_link_libraries(${name} INTERFACE ${ARG_USES} ${ARG_LIBS})
+  else()
+    add_library(${name} STATIC ${all})
+    target_include_directories(${name} PUBLIC ${CMAKE_SOURCE_DIR}/src)
+    target_link_libraries(${name} PUBLIC ${ARG_USES} ${ARG_LIBS} PRIVATE vg_flags)
+  endif()
+
+  if(VG_FUZZ)
+    set(programs ${fuzzers})
+  else()
+    set(programs ${tests} ${benches})
+  endif()
+  foreach(program ${programs})
+    get_filename_component(stem ${program} NAME_WE)
+    add_executable(${name}_${stem} ${program})
+    target_include_directories(${name}_${stem} PRIVATE ${CMAKE_SOURCE_DIR}/test)
+    target_compile_definitions(${name}_${stem} PRIVATE VG_SOURCE_DIR="${CMAKE_SOURCE_DIR}")
+    target_link_libraries(${name}_${stem} PRIVATE ${name} vg_flags m)
+    if(stem MATCHES "_test$")
+      add_test(NAME unit/${name}/${stem} COMMAND ${name}_${stem})
+      set_tests_properties(unit/${name}/${stem} PROPERTIES TIMEOUT 300 SKIP_RETURN_CODE 77)
+    elseif(stem MATCHES "_fuzz$")
+      target_link_options(${name}_${stem} PRIVATE -fsanitize=fuzzer)
+      add_test(NAME fuzz/${name}/${stem}
+               COMMAND ${CMAKE_SOURCE_DIR}/tools/fuzz.sh $<TARGET_FILE:${name}_${stem}>
+                       ${dir}/corpus/${stem})
+      set_tests_properties(fuzz/${name}/${stem} PROPERTIES TIMEOUT 300)
+    endif()
+  endforeach()
+endfunction()
+
+# vg_program(<name> <module>): the program whose main() is src/<module>/main.c.
+function(vg_program name module)
+  if(EXISTS ${CMAKE_SOURCE_DIR}/src/${module}/main.c AND NOT VG_FUZZ)
+    add_executable(${name} ${CMAKE_SOURCE_DIR}/src/${module}/main.c)
+    target_link_libraries(${name} PRIVATE ${module} vg_flags)
+  endif()
+endfunction()

@@ -1,0 +1,88 @@
+/* fhir.h -- STORE: FHIR R4 resources, in process and over REST.
+ *
+ * Comes from: connector (Observation, Device, Patient), alert (RiskAssessment, Flag), REST clients.
+ * Goes to:    connector (identity), enrich (Patient, Encounter, Location), web, REST clients.
+ * Promise:    text comes back character for character (but meta.versionId, meta.lastUpdated and id,
+ *             which the server owns); every version is kept; a commit is all or nothing.
+ *
+ * Any thread may call any function; writes are serialised inside, readers never block.
+ */
+#ifndef VG_FHIR_FHIR_H
+#define VG_FHIR_FHIR_H
+
+#include "base/arena.h"
+#include "base/buf.h"
+
+struct fhir_store;
+struct vg_http_server;
+struct vg_http_request;
+
+struct fhir_config {
+    const char *engine;   /* NULL or "sqlite" */
+    const char *path;     /* database file */
+    const char *base_url; /* "https://localhost:8443/fhir", for fullUrl and Location */
+};
+
+VG_CHECK enum vg_status fhir_open(const struct fhir_config *config, struct fhir_store **ret_store,
+                                  struct vg_err *err);
+void fhir_close(struct fhir_store *store);
+
+struct fhir_resource {
+    struct vg_slice type, id;
+    uint64_t version;
+    int64_t last_updated_us;
+    bool is_deleted;      /* body is then empty */
+    struct vg_slice body; /* JSON with id, meta.versionId and meta.lastUpdated; in the caller's arena */
+};
+
+/* VG_END: never existed. A deleted one is VG_OK with is_deleted. version 0 = the current one. */
+VG_CHECK enum vg_status fhir_read(struct fhir_store *store, struct vg_slice type,
+                                  struct vg_slice id, uint64_t version, struct vg_arena *arena,
+                                  struct fhir_resource *ret_resource, struct vg_err *err);
+
+struct fhir_write {
+    enum { FHIR_CREATE, FHIR_UPDATE, FHIR_DELETE } what;
+    struct vg_slice type, id;       /* id: update and delete; create draws one */
+    struct vg_slice body;           /* JSON text, borrowed for the call */
+    struct vg_slice if_none_exist;  /* create: a search query; ptr NULL = none */
+    uint64_t if_match;              /* update: the version that must be current; 0 = any */
+};
+
+struct fhir_written {
+    int http_status;     /* 200 (also: unchanged, nothing written), 201, 204, 400, 409, 412, 422 */
+    struct vg_slice id;  /* in the caller's arena */
+    uint64_t version;
+    int64_t last_updated_us;
+    bool is_unchanged;   /* equal to what was there: no new version */
+};
+
+/* All of them in one durable transaction, or none. On VG_REJECT *ret_failed (may be NULL) is the
+ * index of the one that was refused, and written[*ret_failed].http_status says how. */
+VG_CHECK enum vg_status fhir_commit(struct fhir_store *store, const struct fhir_write *writes,
+                                    size_t count, struct vg_arena *arena,
+                                    struct fhir_written *written, size_t *ret_failed,
+                                    struct vg_err *err);
+
+struct fhir_results {
+    struct fhir_resource *resources; /* matches first, then included ones */
+    size_t count, match_count;
+    bool has_more;
+    uint64_t total;                  /* only when the query asked for it */
+};
+
+/* `query` is as after '?': "patient=p1&code=http://loinc.org|8867-4&_count=10&_sort=-date". */
+VG_CHECK enum vg_status fhir_search(struct fhir_store *store, struct vg_slice type,
+                                    struct vg_slice query, struct vg_arena *arena,
+                                    struct fhir_results *ret_results, struct vg_err *err);
+
+/* Grows whenever a resource of this type changes: caches compare it. Cheap, any thread. */
+uint64_t fhir_change_count(struct fhir_store *store, const char *type);
+
+/* Serves base path /fhir on `server`. `may` decides: true = go on; false = it has replied. `method`
+ * and `type` ("" for system level) are given for scopes. */
+typedef bool fhir_may(struct vg_http_request *request, const char *method, struct vg_slice type,
+                      void *ctx);
+VG_CHECK enum vg_status fhir_rest_mount(struct fhir_store *store, struct vg_http_server *server,
+                                        fhir_may *may, void *may_ctx, struct vg_err *err);
+
+#endif

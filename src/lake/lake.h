@@ -1,0 +1,63 @@
+/* lake.h -- STORE: Delta Lake tables on Parquet, for scoring over longer times.
+ *
+ * Comes from: capture (copies of iomt.enriched and iomt.scored).
+ * Goes to:    score (a patient's history), Databricks, Spark, pandas: anything that reads Delta.
+ * Promise:    a flush is one Delta commit; the position that it answers is in the same commit (the
+ *             `txn` action), so a replay adds nothing twice.
+ *
+ * One lake handle may be used by several threads.
+ */
+#ifndef VG_LAKE_LAKE_H
+#define VG_LAKE_LAKE_H
+
+#include "base/arena.h"
+#include "base/buf.h"
+
+struct lake;
+
+enum lake_table { LAKE_ENRICHED, LAKE_SCORED };
+
+struct lake_config {
+    const char *engine; /* NULL or "duckdb" */
+    const char *dir;
+};
+
+VG_CHECK enum vg_status lake_open(const struct lake_config *config, struct lake **ret_lake,
+                                  struct vg_err *err);
+void lake_close(struct lake *lake);
+
+/* The first sequence number that `app` (at most 31 bytes, e.g. "capture-0") has not yet flushed. */
+VG_CHECK enum vg_status lake_position(struct lake *lake, enum lake_table table, const char *app,
+                                      uint64_t *ret_next_seq, struct vg_err *err);
+
+/* One record of the topic (JSON, docs/records.md), kept in memory until the flush. `app` as above:
+ * each app has its own buffer. */
+VG_CHECK enum vg_status lake_append(struct lake *lake, enum lake_table table, const char *app,
+                                    struct vg_slice record_json, struct vg_slice trace,
+                                    struct vg_err *err);
+
+/* Writes what `app` appended as Parquet and commits it with next_seq; nothing appended: no commit. */
+VG_CHECK enum vg_status lake_flush(struct lake *lake, enum lake_table table, const char *app,
+                                   uint64_t next_seq, struct vg_err *err);
+void lake_discard(struct lake *lake, enum lake_table table, const char *app);
+
+/* One vital sign of a patient's past. */
+struct lake_reading {
+    int64_t time_us;
+    struct vg_slice code; /* LOINC */
+    struct vg_slice unit; /* UCUM */
+    double value;
+};
+
+/* Oldest first, times in [from_us, to_us). Slices live for the call of fn only. */
+VG_CHECK enum vg_status lake_history(struct lake *lake, struct vg_slice patient_id, int64_t from_us,
+                                     int64_t to_us,
+                                     void (*fn)(void *ctx, const struct lake_reading *reading),
+                                     void *ctx, struct vg_err *err);
+
+/* Any read-only SELECT with {enriched} and {scored} standing for the tables' live files; the answer
+ * as a JSON array of objects. For the scripts of analysts and for tests. */
+VG_CHECK enum vg_status lake_query(struct lake *lake, const char *sql, struct vg_buf *out,
+                                   struct vg_err *err);
+
+#endif
