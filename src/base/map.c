@@ -11,65 +11,31 @@
  */
 #include "base/map.h"
 
+#include "base/siphash_int.h"
+
 #include <stdlib.h>
 #include <sys/random.h>
 #include <time.h>
 
 #define MAP_CAPACITY_MIN 16
 
-static uint64_t rotate(uint64_t word, unsigned bits)
+uint64_t siphash_seed(void)
 {
-    return word << bits | word >> (64 - bits);
-}
+    uint64_t seed;
 
-static void sip_round(uint64_t v[static 4])
-{
-    v[0] += v[1];
-    v[1] = rotate(v[1], 13) ^ v[0];
-    v[0] = rotate(v[0], 32);
-    v[2] += v[3];
-    v[3] = rotate(v[3], 16) ^ v[2];
-    v[0] += v[3];
-    v[3] = rotate(v[3], 21) ^ v[0];
-    v[2] += v[1];
-    v[1] = rotate(v[1], 17) ^ v[2];
-    v[2] = rotate(v[2], 32);
-}
-
-static uint64_t hash_of(uint64_t seed, struct vg_slice key)
-{
-    const uint64_t second = seed * 0x9e3779b97f4a7c15u;
-    uint64_t v[4] = {seed ^ 0x736f6d6570736575u, second ^ 0x646f72616e646f6du,
-                     seed ^ 0x6c7967656e657261u, second ^ 0x7465646279746573u};
-    uint64_t last = (uint64_t)key.len << 56, word;
-
-    for (; key.len >= 8; key.ptr += 8, key.len -= 8) {
-        memcpy(&word, key.ptr, 8);
-        v[3] ^= word;
-        sip_round(v);
-        v[0] ^= word;
-    }
-    for (size_t i = 0; i < key.len; i++)
-        last |= (uint64_t)(unsigned char)key.ptr[i] << (8 * i);
-    v[3] ^= last;
-    sip_round(v);
-    v[0] ^= last;
-    v[2] ^= 0xff;
-    for (int i = 0; i < 3; i++)
-        sip_round(v);
-    return v[0] ^ v[1] ^ v[2] ^ v[3];
-}
-
-void vg_map_init(struct vg_map *map)
-{
-    *map = (struct vg_map){0};
-    if (getrandom(&map->seed, sizeof(map->seed), 0) != (ssize_t)sizeof(map->seed)) {
+    if (getrandom(&seed, sizeof(seed), 0) != (ssize_t)sizeof(seed)) {
         /* Only before the kernel has entropy: better a guessable seed than none. */
         struct timespec now = {0};
 
         (void)clock_gettime(CLOCK_MONOTONIC, &now);
-        map->seed = (uint64_t)now.tv_nsec ^ (uint64_t)(uintptr_t)map;
+        seed = (uint64_t)now.tv_nsec ^ (uint64_t)(uintptr_t)&seed;
     }
+    return seed;
+}
+
+void vg_map_init(struct vg_map *map)
+{
+    *map = (struct vg_map){.seed = siphash_seed()};
 }
 
 void vg_map_fini(struct vg_map *map, void (*free_value)(void *value))
@@ -123,12 +89,12 @@ void *vg_map_get(const struct vg_map *map, struct vg_slice key)
 {
     if (map->count == 0)
         return NULL;
-    return map->slots[find_slot(map, key, hash_of(map->seed, key))].value;
+    return map->slots[find_slot(map, key, siphash(map->seed, key))].value;
 }
 
 void *vg_map_put(struct vg_map *map, struct vg_slice key, void *value, bool *ret_ok)
 {
-    uint64_t hash = hash_of(map->seed, key);
+    uint64_t hash = siphash(map->seed, key);
 
     *ret_ok = true;
     if (map->count > 0) {
@@ -162,7 +128,7 @@ void *vg_map_remove(struct vg_map *map, struct vg_slice key)
     if (map->count == 0)
         return NULL;
     const size_t mask = map->capacity - 1;
-    size_t hole = find_slot(map, key, hash_of(map->seed, key));
+    size_t hole = find_slot(map, key, siphash(map->seed, key));
     void *value = map->slots[hole].value;
 
     if (!map->slots[hole].key)
