@@ -16,6 +16,7 @@
 struct fhir_store;
 struct vg_http_server;
 struct vg_http_request;
+struct vg_loop;
 
 struct fhir_config {
     const char *engine;   /* NULL or "sqlite" */
@@ -31,8 +32,9 @@ struct fhir_resource {
     struct vg_slice type, id;
     uint64_t version;
     int64_t last_updated_us;
-    bool is_deleted;      /* body is then empty */
-    struct vg_slice body; /* JSON with id, meta.versionId and meta.lastUpdated; in the caller's arena */
+    bool is_deleted; /* body is then empty */
+    struct vg_slice
+        body; /* JSON with id, meta.versionId and meta.lastUpdated; in the caller's arena */
 };
 
 /* VG_END: never existed. A deleted one is VG_OK with is_deleted. version 0 = the current one. */
@@ -42,18 +44,20 @@ VG_CHECK enum vg_status fhir_read(struct fhir_store *store, struct vg_slice type
 
 struct fhir_write {
     enum { FHIR_CREATE, FHIR_UPDATE, FHIR_DELETE } what;
-    struct vg_slice type, id;       /* id: update and delete; create draws one */
-    struct vg_slice body;           /* JSON text, borrowed for the call */
-    struct vg_slice if_none_exist;  /* create: a search query; ptr NULL = none */
-    uint64_t if_match;              /* update: the version that must be current; 0 = any */
+    struct vg_slice type, id;      /* id: update and delete; create draws one */
+    struct vg_slice body;          /* JSON text, borrowed for the call */
+    struct vg_slice if_none_exist; /* create: a search query; ptr NULL = none */
+    uint64_t if_match;             /* update: the version that must be current; 0 = any */
 };
 
 struct fhir_written {
-    int http_status;     /* 200 (also: unchanged, nothing written), 201, 204, 400, 409, 412, 422 */
-    struct vg_slice id;  /* in the caller's arena */
+    int http_status;    /* 200 (also: unchanged, nothing written), 201, 204, 400, 409, 412, 422 */
+    struct vg_slice id; /* in the caller's arena */
     uint64_t version;
     int64_t last_updated_us;
-    bool is_unchanged;   /* equal to what was there: no new version */
+    bool is_unchanged; /* equal to what was there: no new version */
+    const char *issue; /* refused: code of the R4 value set issue-type ("invalid", "required"…) */
+    struct vg_slice expression; /* refused: the element at fault ("Observation.status"), or empty */
 };
 
 /* All of them in one durable transaction, or none. On VG_REJECT *ret_failed (may be NULL) is the
@@ -67,7 +71,10 @@ struct fhir_results {
     struct fhir_resource *resources; /* matches first, then included ones */
     size_t count, match_count;
     bool has_more;
-    uint64_t total;                  /* only when the query asked for it */
+    bool has_total;
+    uint64_t total;             /* only when the query asked for it */
+    struct vg_slice self_query; /* the parameters that were understood, in URL form */
+    struct vg_slice next_query; /* the query of the next page; ptr NULL = this was the last */
 };
 
 /* `query` is as after '?': "patient=p1&code=http://loinc.org|8867-4&_count=10&_sort=-date". */
@@ -75,14 +82,29 @@ VG_CHECK enum vg_status fhir_search(struct fhir_store *store, struct vg_slice ty
                                     struct vg_slice query, struct vg_arena *arena,
                                     struct fhir_results *ret_results, struct vg_err *err);
 
+/* All versions of one resource, newest first, deletions included. VG_END: never existed. */
+VG_CHECK enum vg_status fhir_history(struct fhir_store *store, struct vg_slice type,
+                                     struct vg_slice id, struct vg_arena *arena,
+                                     struct fhir_results *ret_results, struct vg_err *err);
+
+/* Observation/$lastn: the newest `max` (1..100) Observations of every code, groups joined over
+ * codings. The query names patient (or subject) and code or category; entered-in-error never
+ * counts. */
+VG_CHECK enum vg_status fhir_lastn(struct fhir_store *store, struct vg_slice query,
+                                   struct vg_arena *arena, struct fhir_results *ret_results,
+                                   struct vg_err *err);
+
 /* Grows whenever a resource of this type changes: caches compare it. Cheap, any thread. */
 uint64_t fhir_change_count(struct fhir_store *store, const char *type);
 
-/* Serves base path /fhir on `server`. `may` decides: true = go on; false = it has replied. `method`
- * and `type` ("" for system level) are given for scopes. */
+/* Serves base path /fhir on `server`, whose loop is `loop`. `may` (NULL = all may) runs in the
+ * loop's thread and decides: true = go on; false = it has replied. `method` and `type` ("" for
+ * system level) are given for scopes. Requests are worked on by threads of the store, replies are
+ * posted to the loop. End: stop the loop, close the server, then fhir_close(). */
 typedef bool fhir_may(struct vg_http_request *request, const char *method, struct vg_slice type,
                       void *ctx);
 VG_CHECK enum vg_status fhir_rest_mount(struct fhir_store *store, struct vg_http_server *server,
-                                        fhir_may *may, void *may_ctx, struct vg_err *err);
+                                        struct vg_loop *loop, fhir_may *may, void *may_ctx,
+                                        struct vg_err *err);
 
 #endif
