@@ -1,0 +1,139 @@
+/* crypto.c -- hashes, passwords, randomness, encodings.
+ *
+ * libsodium for passwords, randomness and constant-time comparison; OpenSSL for SHA-256, because it
+ * uses the processor's instructions for it. The digest is fetched once: a fetch per call costs more
+ * than hashing a message id.
+ */
+#include "base/crypto.h"
+
+#include <openssl/evp.h>
+#include <pthread.h>
+#include <sodium.h>
+#include <stdlib.h>
+
+_Static_assert(VG_PASSWORD_HASH_SIZE >= crypto_pwhash_STRBYTES, "a PHC string must fit");
+
+/* OWASP's floor for Argon2id, for secrets that a program made (128 bits and more of entropy), and
+ * more for what people choose. */
+#define MACHINE_PASSES 2
+#define MACHINE_MEMORY_BYTES ((size_t)19 << 20)
+#define PERSON_PASSES 3
+#define PERSON_MEMORY_BYTES ((size_t)64 << 20)
+
+static pthread_once_t once = PTHREAD_ONCE_INIT;
+static EVP_MD *sha256;
+static bool is_ready;
+
+static void setup(void)
+{
+    if (sodium_init() < 0)
+        return;
+    sha256 = EVP_MD_fetch(NULL, "SHA256", NULL);
+    is_ready = sha256 != NULL;
+}
+
+enum vg_status vg_crypto_init(struct vg_err *err)
+{
+    (void)pthread_once(&once, setup);
+    if (!is_ready)
+        return vg_fail(err, VG_FATAL, "crypto.init", 0, "libsodium or OpenSSL did not start");
+    return VG_OK;
+}
+
+void vg_random(void *out, size_t len)
+{
+    randombytes_buf(out, len);
+}
+
+void vg_random_password(char *out, size_t length)
+{
+    static const char letters[] = "abcdefghijkmnpqrstuvwxyz23456789"; /* no l, o, 0, 1 */
+
+    for (size_t i = 0; i < length; i++)
+        out[i] = letters[randombytes_uniform(sizeof(letters) - 1)];
+    out[length] = '\0';
+}
+
+void vg_sha256(struct vg_slice bytes, uint8_t out[static 32])
+{
+    (void)pthread_once(&once, setup);
+    /* Fails only without memory or without a digest: no caller could go on with a wrong hash. */
+    if (!sha256 || EVP_Digest(bytes.ptr ? bytes.ptr : "", bytes.len, out, NULL, sha256, NULL) != 1)
+        abort();
+}
+
+void vg_sha256_hex(struct vg_slice bytes, char out[static 65])
+{
+    uint8_t digest[32];
+
+    vg_sha256(bytes, digest);
+    vg_hex(digest, sizeof(digest), out);
+}
+
+enum vg_status vg_password_hash(struct vg_slice password, bool is_machine,
+                                char out[static VG_PASSWORD_HASH_SIZE], struct vg_err *err)
+{
+    unsigned long long passes = is_machine ? MACHINE_PASSES : PERSON_PASSES;
+    size_t memory_bytes = is_machine ? MACHINE_MEMORY_BYTES : PERSON_MEMORY_BYTES;
+
+    if (crypto_pwhash_str_alg(out, password.ptr ? password.ptr : "", password.len, passes,
+                              memory_bytes, crypto_pwhash_ALG_ARGON2ID13) != 0)
+        return vg_fail(err, VG_RETRY, "crypto.memory", 0,
+                       "no memory to hash a password (%zu MiB are needed)", memory_bytes >> 20);
+    return VG_OK;
+}
+
+bool vg_password_verify(const char *hash, struct vg_slice password)
+{
+    return crypto_pwhash_str_verify(hash, password.ptr ? password.ptr : "", password.len) == 0;
+}
+
+bool vg_secret_eq(struct vg_slice a, struct vg_slice b)
+{
+    /* The lengths are no secret of ours: all tokens have the same. */
+    return a.len == b.len && (a.len == 0 || sodium_memcmp(a.ptr, b.ptr, a.len) == 0);
+}
+
+void vg_hex(const void *bytes, size_t len, char *out)
+{
+    (void)sodium_bin2hex(out, 2 * len + 1, bytes, len);
+}
+
+bool vg_unhex(struct vg_slice text, uint8_t *out, size_t len)
+{
+    size_t written = 0;
+    const char *end = NULL;
+
+    return text.len == 2 * len &&
+           sodium_hex2bin(out, len, text.ptr, text.len, NULL, &written, &end) == 0 &&
+           written == len && end == text.ptr + text.len;
+}
+
+void vg_base64_put(struct vg_buf *out, struct vg_slice bytes)
+{
+    size_t size_bytes = sodium_base64_ENCODED_LEN(bytes.len, sodium_base64_VARIANT_ORIGINAL);
+    char *at = vg_buf_reserve(out, size_bytes); /* with its NUL, which is not kept */
+
+    if (!at)
+        return;
+    (void)sodium_bin2base64(at, size_bytes, (const unsigned char *)(bytes.ptr ? bytes.ptr : ""),
+                            bytes.len, sodium_base64_VARIANT_ORIGINAL);
+    out->len += size_bytes - 1;
+}
+
+struct vg_slice vg_base64_decode(struct vg_arena *arena, struct vg_slice text)
+{
+    size_t room_bytes = text.len / 4 * 3 + 3, written = 0;
+    unsigned char *out = vg_arena_alloc(arena, room_bytes);
+    const char *end = NULL;
+
+    if (!out)
+        return (struct vg_slice){0};
+    if (text.len == 0)
+        return (struct vg_slice){(char *)out, 0};
+    if (sodium_base642bin(out, room_bytes, text.ptr, text.len, NULL, &written, &end,
+                          sodium_base64_VARIANT_ORIGINAL) != 0 ||
+        end != text.ptr + text.len)
+        return (struct vg_slice){0};
+    return (struct vg_slice){(char *)out, written};
+}
