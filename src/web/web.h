@@ -1,0 +1,54 @@
+/* web.h -- STAGE: what people see: the live board (step 15) and the care team's app (step 17).
+ *
+ * Comes from: care.changed (a row changed), care (rows, worklist, reports), fhir, stream (trace,
+ * dead letters), the steps' numbers. Goes to:    browsers: docs/api.md; care (what a person did).
+ * Promise:    nobody sees a patient without a session and a role, and each look is audited; a
+ * viewer that cannot keep up gets the newest row of each patient, never an old one as if new; a
+ * viewer that lost touch is told so.
+ */
+#ifndef VG_WEB_WEB_H
+#define VG_WEB_WEB_H
+
+#include "care/care.h"
+#include "fhir/fhir.h"
+#include "stream/stage.h"
+
+struct web;
+
+struct web_config {
+    const char *address;              /* "127.0.0.1" */
+    uint16_t port;                    /* 0 = any free one, see web_port() */
+    const char *cert_path, *key_path; /* PEM; both NULL = plain HTTP, for tests on loopback */
+    int64_t session_idle_us; /* 0 = 15 minutes; a viewer's session (wall display) has no idle end */
+    int64_t session_life_us; /* 0 = 12 hours */
+    const char *model_card_path; /* JSON; NULL = none */
+    struct stream *stream;       /* all three are borrowed and outlive the web */
+    struct fhir_store *fhir;
+    struct care *care;
+    /* Writes HEALTH (docs/api.md) and says whether all is well. Called from several threads. NULL:
+     * always well. */
+    bool (*health)(void *ctx, struct vg_buf *out);
+    void *health_ctx;
+};
+
+/* Opens the port and starts its threads. VG_RETRY: the port or a file is not to be had. */
+VG_CHECK enum vg_status web_open(const struct web_config *config, struct web **ret_web,
+                                 struct vg_err *err);
+/* The stage that uses web_stage_ops is stopped before. NULL is fine. */
+void web_close(struct web *web);
+uint16_t web_port(const struct web *web);
+
+/* Group "board" on care.changed; its `self` is the struct web, for every partition the same one. */
+extern const struct stage_ops web_stage_ops;
+
+/* One message's way: GET /api/trace/{id} and `vigil trace`. Writes the object of docs/api.md. Any
+ * thread; reads the journal for at most a few seconds. VG_REJECT web.trace_id: not of the form P-S;
+ * VG_END: no such message (any more). `fhir` may be NULL, and `care` too. */
+VG_CHECK enum vg_status web_trace(struct stream *stream, struct fhir_store *fhir, struct care *care,
+                                  struct vg_slice id, struct vg_buf *out, struct vg_err *err);
+
+/* The eighteen steps' names and colours: step is 1..18. */
+const char *web_step_name(unsigned step);
+const char *web_step_path(unsigned step); /* "blue", "green", "red", "orange" */
+
+#endif
