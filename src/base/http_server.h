@@ -1,6 +1,6 @@
 /* http_server.h -- HTTP/1.1 with TLS on a loop: routes, limits, server-sent events.
  *
- * evhttp underneath. Handlers run in the loop's thread and must not block for long; a handler may
+ * libevent underneath. Handlers run in the loop's thread and must not block for long; a handler may
  * keep its request and reply later (in the loop's thread). Limits: body size, header size, idle
  * time, connections. Every reply gets the security headers (nosniff, no-store, frame-ancestors none,
  * HSTS under TLS) unless it sets them itself.
@@ -34,7 +34,7 @@ uint16_t vg_http_server_port(const struct vg_http_server *server);
 
 typedef void vg_http_handler(struct vg_http_request *request, void *ctx);
 
-/* `method` "GET", "POST", … or "*"; HEAD is served by GET's handler. `path` is exact, or ends in "/*" and then takes
+/* `method` "GET", "POST", … or "*"; HEAD is served by GET's handler. `path` is exact, or ends in slash-star and then takes
  * everything below (the longest prefix wins). Strings are copied. No route: 404; other method: 405. */
 VG_CHECK enum vg_status vg_http_route(struct vg_http_server *server, const char *method,
                                       const char *path, vg_http_handler *handler, void *ctx,

@@ -170,8 +170,11 @@ void vg_loop_close(struct vg_loop *loop)
     }
     if (loop->wake)
         event_free(loop->wake);
-    if (loop->base)
+    if (loop->base) {
+        /* Bufferevents that were freed meanwhile wait for their deferred callbacks. */
+        (void)event_base_loop(loop->base, EVLOOP_NONBLOCK);
         event_base_free(loop->base);
+    }
     (void)pthread_mutex_destroy(&loop->lock);
     free(loop->posts);
     free(loop);
