@@ -2,8 +2,8 @@
  *
  * Comes from: alert (scores, flags), web (acknowledge, assign, note, lists, users).
  * Goes to:    web (board, worklist, patient page, reports), alert's notifier (outbox).
- * Promise:    one patient has one current row; applying the same scored record twice changes nothing;
- *             what a person did (acknowledge, assign, note) is kept with who and when, and never
+ * Promise:    one patient has one current row; applying the same scored record twice changes
+ * nothing; what a person did (acknowledge, assign, note) is kept with who and when, and never
  *             rewritten; a card that was due is in the outbox until somebody took it.
  *
  * Any thread may call any function. Answers for the browser are JSON, written into the caller's
@@ -30,11 +30,11 @@ void care_close(struct care *care);
 
 struct care_score {
     struct vg_slice patient_id;
-    struct vg_slice record;          /* the scored record (JSON), kept as the current row's detail */
+    struct vg_slice record; /* the scored record (JSON), kept as the current row's detail */
     struct vg_slice trace;
     int64_t window_end_us, scored_us;
-    int news2_low, news2_high;       /* -1 = none */
-    double probability;              /* < 0 = none */
+    int news2_low, news2_high; /* -1 = none */
+    double probability;        /* < 0 = none */
     struct vg_slice risk_assessment_id;
 };
 
@@ -42,17 +42,17 @@ enum care_flag_change { CARE_FLAG_OPENED, CARE_FLAG_UPDATED, CARE_FLAG_CLOSED };
 
 /* What alert remembers of one rule for one patient; the rule's state machine lives in alert. */
 struct care_alert_state {
-    int phase;              /* alert's own numbering */
-    int64_t since_us;       /* when the phase began (event time) */
-    int64_t last_us;        /* newest evaluation */
-    int evaluations;        /* in a row at or above (below) the threshold */
-    double level;           /* the score that opened it, or the worst since */
-    char flag_id[72];       /* "" = no flag open */
+    int phase;        /* alert's own numbering */
+    int64_t since_us; /* when the phase began (event time) */
+    int64_t last_us;  /* newest evaluation */
+    int evaluations;  /* in a row at or above (below) the threshold */
+    double level;     /* the score that opened it, or the worst since */
+    char flag_id[72]; /* "" = no flag open */
 };
 
 struct care_flag {
     struct vg_slice flag_id, patient_id, rule, severity; /* severity: "medium", "high" */
-    struct vg_slice title;           /* "NEWS2 8: respiration 26 /min, SpO2 89 %" (no name) */
+    struct vg_slice title; /* "NEWS2 8: respiration 26 /min, SpO2 89 %" (no name) */
     struct vg_slice trace;
     int64_t time_us;
     enum care_flag_change change;
@@ -60,13 +60,14 @@ struct care_flag {
 
 struct care_batch; /* a transaction that is open for one thread */
 
-/* Takes the writer's lock. `source` names the applier, e.g. "alert-0"; *ret_applied_seq is the first
- * sequence number that has not been applied yet: records before it must be skipped. */
+/* Takes the writer's lock. `source` names the applier, e.g. "alert-0"; *ret_applied_seq is the
+ * first sequence number that has not been applied yet: records before it must be skipped. */
 VG_CHECK enum vg_status care_batch_begin(struct care *care, const char *source,
                                          struct care_batch **ret_batch, uint64_t *ret_applied_seq,
                                          struct vg_err *err);
 VG_CHECK enum vg_status care_batch_alert_get(struct care_batch *batch, struct vg_slice patient_id,
-                                             struct vg_slice rule, struct care_alert_state *ret_state,
+                                             struct vg_slice rule,
+                                             struct care_alert_state *ret_state,
                                              struct vg_err *err); /* zeroed state when new */
 VG_CHECK enum vg_status care_batch_alert_put(struct care_batch *batch, struct vg_slice patient_id,
                                              struct vg_slice rule,
@@ -91,38 +92,45 @@ VG_CHECK enum vg_status care_board(struct care *care, struct vg_buf *out, struct
 /* One patient's board row; VG_END: not known. */
 VG_CHECK enum vg_status care_board_row(struct care *care, struct vg_slice patient_id,
                                        struct vg_buf *out, struct vg_err *err);
-VG_CHECK enum vg_status care_patient(struct care *care, struct vg_slice patient_id,
-                                     int64_t from_us, struct vg_buf *out, struct vg_err *err);
+VG_CHECK enum vg_status care_patient(struct care *care, struct vg_slice patient_id, int64_t from_us,
+                                     struct vg_buf *out, struct vg_err *err);
 VG_CHECK enum vg_status care_worklist(struct care *care, struct vg_buf *out, struct vg_err *err);
+/* One worklist item; VG_END: not known. */
+VG_CHECK enum vg_status care_item(struct care *care, int64_t item_id, struct vg_buf *out,
+                                  struct vg_err *err);
 VG_CHECK enum vg_status care_lists(struct care *care, struct vg_buf *out, struct vg_err *err);
 VG_CHECK enum vg_status care_list(struct care *care, int64_t list_id, struct vg_buf *out,
                                   struct vg_err *err); /* with SBAR text per patient */
 VG_CHECK enum vg_status care_outbox(struct care *care, struct vg_buf *out, struct vg_err *err);
 
-/* A person's act on a worklist item. `what`: "acknowledge", "assign", "note", "escalate", "resolve". */
+/* A person's act on a worklist item. `what`: "acknowledge", "assign", "note", "escalate",
+ * "resolve". */
 struct care_act {
     int64_t item_id;
     const char *what;
     struct vg_slice user, assignee, text;
     int64_t time_us;
 };
-VG_CHECK enum vg_status care_act(struct care *care, const struct care_act *act, int64_t *ret_change,
-                                 struct vg_err *err); /* VG_END: no such item; VG_REJECT: not possible now */
-VG_CHECK enum vg_status care_list_make(struct care *care, struct vg_slice name, struct vg_slice user,
-                                       int64_t *ret_id, struct vg_err *err);
-VG_CHECK enum vg_status care_list_put(struct care *care, int64_t list_id, struct vg_slice patient_id,
-                                      bool is_member, struct vg_err *err);
+VG_CHECK enum vg_status
+care_act(struct care *care, const struct care_act *act, int64_t *ret_change,
+         struct vg_err *err); /* VG_END: no such item; VG_REJECT: not possible now */
+VG_CHECK enum vg_status care_list_make(struct care *care, struct vg_slice name,
+                                       struct vg_slice user, int64_t *ret_id, struct vg_err *err);
+VG_CHECK enum vg_status care_list_put(struct care *care, int64_t list_id,
+                                      struct vg_slice patient_id, bool is_member,
+                                      struct vg_err *err);
 
 /* Scheduled reports (step 16): computes the ward report as of now and keeps it. */
 VG_CHECK enum vg_status care_report_make(struct care *care, int64_t now_us, int64_t next_us,
                                          struct vg_err *err);
-VG_CHECK enum vg_status care_report(struct care *care, struct vg_buf *out, struct vg_err *err); /* VG_END: none yet */
+VG_CHECK enum vg_status care_report(struct care *care, struct vg_buf *out,
+                                    struct vg_err *err); /* VG_END: none yet */
 
 /* ---- users, sessions and tokens ---- */
 
 struct care_user {
     char name[64];
-    char role[16];     /* viewer, nurse, doctor, coordinator, admin, service */
+    char role[16]; /* viewer, nurse, doctor, coordinator, admin, service */
     char display[96];
 };
 VG_CHECK enum vg_status care_user_put(struct care *care, const struct care_user *user,
@@ -130,15 +138,19 @@ VG_CHECK enum vg_status care_user_put(struct care *care, const struct care_user 
 VG_CHECK enum vg_status care_user_get(struct care *care, struct vg_slice name,
                                       struct care_user *ret_user, char password_hash[static 128],
                                       struct vg_err *err); /* VG_END: unknown or disabled */
-VG_CHECK enum vg_status care_user_disable(struct care *care, struct vg_slice name, struct vg_err *err);
+VG_CHECK enum vg_status care_user_disable(struct care *care, struct vg_slice name,
+                                          struct vg_err *err);
 VG_CHECK enum vg_status care_users(struct care *care, struct vg_buf *out, struct vg_err *err);
 /* Sessions and bearer tokens are kept as SHA-256 of the secret; kind "session" or "token".
  * expires_us 0 = never. */
 VG_CHECK enum vg_status care_login_put(struct care *care, const char *kind, struct vg_slice secret,
-                                       struct vg_slice user, int64_t expires_us, struct vg_err *err);
+                                       struct vg_slice user, int64_t expires_us,
+                                       struct vg_err *err);
 VG_CHECK enum vg_status care_login_get(struct care *care, const char *kind, struct vg_slice secret,
-                                       int64_t now_us, struct care_user *ret_user, struct vg_err *err);
-VG_CHECK enum vg_status care_login_drop(struct care *care, struct vg_slice secret, struct vg_err *err);
+                                       int64_t now_us, struct care_user *ret_user,
+                                       struct vg_err *err);
+VG_CHECK enum vg_status care_login_drop(struct care *care, struct vg_slice secret,
+                                        struct vg_err *err);
 
 /* Append-only record of who saw and did what (no payloads): "patient.view", "item.acknowledge"… */
 VG_CHECK enum vg_status care_audit(struct care *care, int64_t time_us, struct vg_slice user,
@@ -146,7 +158,7 @@ VG_CHECK enum vg_status care_audit(struct care *care, int64_t time_us, struct vg
 
 /* ---- outbox: cards to be sent (step 18) ---- */
 
-struct care_target { /* where cards go; set from the configuration at start */
+struct care_target {    /* where cards go; set from the configuration at start */
     const char *name;   /* "teams", "webhook" */
     const char *format; /* "adaptive-envelope", "adaptive-bare", "json", "slack" */
 };
@@ -155,9 +167,10 @@ VG_CHECK enum vg_status care_targets_set(struct care *care, const struct care_ta
 
 struct care_card {
     int64_t id;
-    char key[96];            /* idempotency key: the same card has the same key for ever */
+    char key[96]; /* idempotency key: the same card has the same key for ever */
     char target[32];
-    struct vg_slice patient_id, flag_id, change, severity, title, location, trace; /* in the arena */
+    struct vg_slice patient_id, flag_id, change, severity, title, location,
+        trace; /* in the arena */
     struct vg_slice initials;
     int64_t time_us;
     int attempts;

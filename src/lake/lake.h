@@ -36,7 +36,8 @@ VG_CHECK enum vg_status lake_append(struct lake *lake, enum lake_table table, co
                                     struct vg_slice record_json, struct vg_slice trace,
                                     struct vg_err *err);
 
-/* Writes what `app` appended as Parquet and commits it with next_seq; nothing appended: no commit. */
+/* Writes what `app` appended as Parquet and commits it with next_seq; nothing appended: no commit.
+ */
 VG_CHECK enum vg_status lake_flush(struct lake *lake, enum lake_table table, const char *app,
                                    uint64_t next_seq, struct vg_err *err);
 void lake_discard(struct lake *lake, enum lake_table table, const char *app);

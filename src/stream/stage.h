@@ -12,15 +12,18 @@
 
 /* What a stage is. Callbacks run in the stage's thread only. */
 struct stage_ops {
-    const char *name;          /* consumer group, thread name, metric label: at most 15 characters */
-    unsigned steps[4];         /* the picture's steps that a committed batch completes, 0-ended */
-    unsigned output_step;      /* 0, or the step counted by records put out (6, 8, 12) */
+    const char *name;     /* consumer group, thread name, metric label: at most 15 characters */
+    unsigned steps[4];    /* the picture's steps that a committed batch completes, 0-ended */
+    unsigned output_step; /* 0, or the step counted by records put out (6, 8, 12) */
     enum stream_topic input;
-    size_t batch_count_max;    /* 0 = 1,024 */
+    size_t batch_count_max; /* 0 = 1,024 */
 
-    /* VG_OK: commit. VG_RETRY: `out` is dropped, back off (10 ms doubling to 5 s), same batch again.
-     * VG_FATAL: the stage stops and says so. A record that can never work is put to
-     * STREAM_DEADLETTER by stage_deadletter(); process() then goes on with the next. */
+    /* VG_OK: commit everything given so far. VG_END: taken, but only into memory: what was put out
+     * is committed without the offset, the next batch follows, and a later VG_OK of process() or
+     * tick() moves the offset over all of it (after a crash the held records come again). VG_RETRY:
+     * `out` is dropped, back off (10 ms doubling to 5 s), same batch again. VG_FATAL: the stage
+     * stops and says so. A record that can never work is put to STREAM_DEADLETTER by
+     * stage_deadletter(); process() then goes on with the next. */
     enum vg_status (*process)(void *self, const struct stream_batch *batch, struct stream_out *out,
                               struct vg_err *err);
 
@@ -32,7 +35,7 @@ struct stage_ops {
     /* May be NULL. After a commit was durable; and every tick_us even without records. */
     void (*committed)(void *self, uint64_t next_seq);
     enum vg_status (*tick)(void *self, int64_t now_us, struct stream_out *out, struct vg_err *err);
-    int64_t tick_us;           /* 0 = no ticks */
+    int64_t tick_us; /* 0 = no ticks */
 };
 
 struct stage;
@@ -50,7 +53,8 @@ VG_CHECK enum vg_status stage_start(const struct stage_config *config, struct st
 /* Asks the thread to end after its batch, waits for it, frees. NULL is fine. */
 void stage_stop(struct stage *stage);
 
-/* "" while it runs; else why it stopped or waits: shown by /api/health and the board. Any thread. */
+/* "" while it runs; else why it stopped or waits: shown by /api/health and the board. Any thread.
+ */
 void stage_trouble(struct stage *stage, char out[static 256]);
 
 /* The dead letter of one record (docs/records.md, iomt.deadletter): reason, text, source topic,
