@@ -1,0 +1,584 @@
+/* device_mapping.c -- the device mapping: which part of a message is which measurement.
+ *
+ * Template types are rows of a table (what may be written, what is fixed, what the expressions see).
+ * A field is a list of at most two expressions; the first that gives a usable token wins.
+ *
+ * After a match, CalculatedContent sees the envelope with a member `matchedToken`; the alias for it is
+ * hung in front of the envelope's members and taken off again, so nothing is copied. The JSONPath-only
+ * types see the matched token alone.
+ *
+ * What differs from the reference engine, on purpose: a JSONPath that cannot be read is an error when
+ * the file is loaded (there: of every message); an error in one measurement does not keep the others
+ * of the message back; text that follows the body's JSON value is an error (there: ignored).
+ *
+ * Threads: a loaded mapping is read-only; everything that changes is the caller's.
+ */
+#include "connector/device_mapping.h"
+
+#include "connector/jsonpath.h"
+#include "connector/value.h"
+
+#include <stdio.h>
+
+#define MATCHES_MAX 1024 /* measurements that one template may make of one message */
+#define TEMPLATES_MAX 1000
+
+enum field {
+    FIELD_DEVICE,
+    FIELD_TIME,
+    FIELD_CORRELATION,
+    FIELD_PATIENT,
+    FIELD_ENCOUNTER,
+    FIELD_COUNT,
+};
+
+static const struct {
+    const char *member;
+    bool is_required; /* in the template */
+    bool needs_value; /* in the message, when the template has it */
+} fields[FIELD_COUNT] = {
+    [FIELD_DEVICE] = {"deviceIdExpression", true, true},
+    [FIELD_TIME] = {"timestampExpression", true, true},
+    [FIELD_CORRELATION] = {"correlationIdExpression", false, true},
+    [FIELD_PATIENT] = {"patientIdExpression", false, false},
+    [FIELD_ENCOUNTER] = {"encounterIdExpression", false, false},
+};
+
+struct expression {
+    const struct jsonpath *paths[2]; /* [0] NULL = the template does not have it */
+    const char *member;              /* for error texts */
+    struct vg_slice value_name;
+};
+
+struct value {
+    struct vg_slice name;
+    struct expression expression;
+    bool is_required;
+    struct value *next;
+};
+
+struct template {
+    struct vg_slice type_name;
+    bool sees_envelope; /* else the matched token alone */
+    const struct jsonpath *match;
+    struct expression fields[FIELD_COUNT];
+    struct value *values;
+    struct template *next;
+};
+
+struct device_mapping {
+    struct template *first;
+    size_t count;
+};
+
+struct template_kind {
+    const char *name;
+    bool allows_suffix;  /* also with "Template" behind it */
+    bool is_calculated;  /* expression objects, languages, matchedToken, values needed */
+    const char *device, *time[2]; /* fixed expressions */
+};
+
+static const struct template_kind kinds[] = {
+    {.name = "CalculatedContent", .is_calculated = true},
+    {.name = "JsonPathContent", .allows_suffix = true},
+    {.name = "IotJsonPathContent",
+     .allows_suffix = true,
+     .device = "$.SystemProperties.iothub-connection-device-id",
+     .time = {"$.Properties.iothub-creation-time-utc", "$.SystemProperties.iothub-enqueuedtime"}},
+    {.name = "IotCentralJsonPathContent", .device = "$.deviceId", .time = {"$.enqueuedTime"}},
+};
+
+/* ---- loading ---- */
+
+struct loader {
+    struct mapping_errors *errors;
+    const struct template_kind *kind;
+    const struct vg_json *template;
+    bool is_jmespath; /* the template's default language */
+};
+
+static const struct jsonpath *compile(struct loader *l, const struct vg_json *at,
+                                      struct vg_slice text)
+{
+    const struct jsonpath *path = NULL;
+    struct vg_err why = {0};
+
+    if (jsonpath_compile(l->errors->arena, text, &path, &why) == VG_OK)
+        return path;
+    mapping_error_add(l->errors, at, "'%.*s': %s", VG_FMT(at->name), why.text);
+    return NULL;
+}
+
+static bool read_language(struct loader *l, const struct vg_json *language, bool *ret_is_jmespath)
+{
+    if (vg_slice_eq_nocase(vg_json_text(language), VG_SLICE("JsonPath"))) {
+        *ret_is_jmespath = false;
+        return true;
+    }
+    if (vg_slice_eq_nocase(vg_json_text(language), VG_SLICE("JmesPath"))) {
+        *ret_is_jmespath = true;
+        return true;
+    }
+    mapping_error_add(l->errors, language, "expected JsonPath or JmesPath, found '%.*s'",
+                      VG_FMT(language->source));
+    return false;
+}
+
+/* One expression member: text, or {"value", "language"} in CalculatedContent. NULL = absent, or wrong
+ * with an error added. */
+static const struct jsonpath *load_expression(struct loader *l, const struct vg_json *object,
+                                              const char *member, bool is_required)
+{
+    static const char *const known[] = {"value", "language", NULL};
+    const struct vg_json *at = mapping_get(object, member), *text = at;
+    bool is_jmespath = l->is_jmespath;
+
+    if (!at) {
+        if (is_required)
+            mapping_error_add(l->errors, object, "required member '%s' is missing", member);
+        return NULL;
+    }
+    if (l->kind->is_calculated && at->type == VG_JSON_OBJECT) {
+        const struct vg_json *language = mapping_get(at, "language");
+
+        mapping_check_members(l->errors, at, known);
+        text = mapping_get(at, "value");
+        if (language && language->type != VG_JSON_NULL &&
+            !read_language(l, language, &is_jmespath))
+            return NULL;
+        if (!text) {
+            mapping_error_add(l->errors, at, "required member 'value' is missing");
+            return NULL;
+        }
+    }
+    if (text->type == VG_JSON_NULL && !is_required)
+        return NULL;
+    if (text->type != VG_JSON_STRING || (text->text.len == 0 && is_required)) {
+        mapping_error_add(l->errors, text, "'%s': expected an expression as text, found %.*s",
+                          member, (int)(text->source.len < 40 ? text->source.len : 40),
+                          text->source.ptr);
+        return NULL;
+    }
+    if (text->text.len == 0)
+        return NULL;
+    if (is_jmespath) {
+        mapping_error_add(l->errors, text, "'%s': JMESPath expressions are not supported", member);
+        return NULL;
+    }
+    return compile(l, text, text->text);
+}
+
+static bool load_text(struct loader *l, const struct vg_json *object, const char *member,
+                      struct vg_slice *ret)
+{
+    const struct vg_json *at = mapping_get(object, member);
+
+    if (!vg_json_is(at, VG_JSON_STRING)) {
+        mapping_error_add(l->errors, at ? at : object,
+                          at ? "'%s': expected a text" : "required member '%s' is missing", member);
+        return false;
+    }
+    *ret = at->text;
+    return true;
+}
+
+static bool load_required(struct loader *l, const struct vg_json *at)
+{
+    bool value = false;
+    int64_t number;
+
+    if (!at || vg_json_to_bool(at, &value))
+        return value;
+    if (vg_slice_eq_nocase(vg_json_text(at), VG_SLICE("true")))
+        return true;
+    if (vg_slice_eq_nocase(vg_json_text(at), VG_SLICE("false")))
+        return false;
+    if (vg_json_to_i64(at, &number))
+        return number != 0;
+    mapping_error_add(l->errors, at, "'required': expected true or false");
+    return false;
+}
+
+static void load_values(struct loader *l, struct template *t)
+{
+    static const char *const known[] = {"valueName", "valueExpression", "required", NULL};
+    const struct vg_json *list = mapping_get(l->template, "values");
+    struct value **tail = &t->values;
+
+    if (!list || list->type == VG_JSON_NULL) {
+        if (l->kind->is_calculated)
+            mapping_error_add(l->errors, l->template, "required member 'values' is missing");
+        return;
+    }
+    if (list->type != VG_JSON_ARRAY) {
+        mapping_error_add(l->errors, list, "'values': expected an array");
+        return;
+    }
+    for (const struct vg_json *at = list->child; at; at = at->next) {
+        struct value *value = vg_arena_alloc(l->errors->arena, sizeof(*value));
+
+        if (!value || at->type != VG_JSON_OBJECT) {
+            mapping_error_add(l->errors, at, "'values': expected an object");
+            continue;
+        }
+        mapping_check_members(l->errors, at, known);
+        (void)load_text(l, at, "valueName", &value->name);
+        value->expression.member = "valueExpression";
+        value->expression.value_name = value->name;
+        value->expression.paths[0] = load_expression(l, at, "valueExpression", true);
+        value->is_required = load_required(l, mapping_get(at, "required"));
+        *tail = value;
+        tail = &value->next;
+    }
+}
+
+static void load_template(struct loader *l, struct template *t)
+{
+    static const char *const known[] = {
+        "typeName",           "typeMatchExpression",   "deviceIdExpression",
+        "timestampExpression", "patientIdExpression",  "encounterIdExpression",
+        "correlationIdExpression", "values",           "defaultExpressionLanguage", NULL};
+    const struct vg_json *language = mapping_get(l->template, "defaultExpressionLanguage");
+
+    mapping_check_members(l->errors, l->template, known);
+    if (language && !l->kind->is_calculated)
+        mapping_error_add(l->errors, language, "unknown member 'defaultExpressionLanguage'");
+    else if (language && language->type != VG_JSON_NULL)
+        (void)read_language(l, language, &l->is_jmespath);
+    t->sees_envelope = l->kind->is_calculated;
+    (void)load_text(l, l->template, "typeName", &t->type_name);
+    t->match = load_expression(l, l->template, "typeMatchExpression", true);
+    for (int i = 0; i < FIELD_COUNT; i++) {
+        const char *fixed[2] = {NULL, NULL};
+
+        t->fields[i].member = fields[i].member;
+        if (i == FIELD_DEVICE)
+            fixed[0] = l->kind->device;
+        if (i == FIELD_TIME) {
+            fixed[0] = l->kind->time[0];
+            fixed[1] = l->kind->time[1];
+        }
+        for (int k = 0; k < 2 && fixed[k]; k++)
+            t->fields[i].paths[k] = compile(l, l->template, vg_slice_of(fixed[k]));
+        if (!fixed[0])
+            t->fields[i].paths[0] =
+                load_expression(l, l->template, fields[i].member, fields[i].is_required);
+    }
+    load_values(l, t);
+}
+
+enum vg_status device_mapping_load(struct mapping_errors *errors,
+                                   const struct device_mapping **ret_mapping, struct vg_err *err)
+{
+    const struct vg_json *list = mapping_templates(errors, "CollectionContent");
+    struct device_mapping *mapping = vg_arena_alloc(errors->arena, sizeof(*mapping));
+    struct template **tail = mapping ? &mapping->first : NULL;
+
+    if (!mapping)
+        return vg_fail(err, VG_REJECT, "connector.memory", 0, "no memory for the device mapping");
+    if (list && list->count > TEMPLATES_MAX) {
+        mapping_error_add(errors, list, "%u templates: expected at most %d", list->count,
+                          TEMPLATES_MAX);
+        list = NULL;
+    }
+    for (const struct vg_json *at = list ? list->child : NULL; at; at = at->next) {
+        struct loader loader = {.errors = errors, .template = mapping_get(at, "template")};
+        const struct vg_json *type = mapping_get(at, "templateType");
+        struct template *t = vg_arena_alloc(errors->arena, sizeof(*t));
+
+        for (size_t i = 0; i < sizeof(kinds) / sizeof(kinds[0]); i++)
+            if (mapping_is_type(vg_json_text(type), kinds[i].name, kinds[i].allows_suffix))
+                loader.kind = &kinds[i];
+        if (!loader.kind) {
+            mapping_error_add(errors, type ? type : at,
+                              "expected CalculatedContent, JsonPathContent, IotJsonPathContent or "
+                              "IotCentralJsonPathContent as templateType, found '%.*s'",
+                              VG_FMT(vg_json_text(type)));
+        } else if (!t || !vg_json_is(loader.template, VG_JSON_OBJECT)) {
+            mapping_error_add(errors, loader.template ? loader.template : at,
+                              "expected an object as template");
+        } else {
+            load_template(&loader, t);
+            *tail = t;
+            tail = &t->next;
+            mapping->count++;
+        }
+    }
+    *ret_mapping = mapping;
+    return mapping_errors_status(errors, "device mapping", err);
+}
+
+size_t device_mapping_count(const struct device_mapping *mapping)
+{
+    return mapping->count;
+}
+
+/* ---- applying ---- */
+
+struct extraction {
+    struct vg_arena *arena;
+    uint64_t steps_left;
+    const struct vg_json *root; /* what the expressions see now */
+    const struct template *template;
+};
+
+struct selection {
+    const struct vg_json *token;
+    bool is_ambiguous;
+};
+
+static bool select_one(void *ctx, const struct vg_json *token)
+{
+    struct selection *s = ctx;
+
+    s->is_ambiguous = s->token != NULL;
+    if (!s->token)
+        s->token = token;
+    return !s->is_ambiguous;
+}
+
+static enum vg_status fail_field(const struct extraction *x, const struct expression *e,
+                                 const char *code, const char *what, struct vg_err *err)
+{
+    return vg_fail(err, VG_REJECT, code, 0, "template '%.*s', %s%s%.*s: %s",
+                   VG_FMT(x->template->type_name), e->member, e->value_name.len ? " of " : "",
+                   VG_FMT(e->value_name), what);
+}
+
+/* The rules of section 1.3 of MedTech's behaviour: one token or none, converted; a failure of an
+ * optional field is an absent field. Exactly one of ret_text and ret_us is asked for. */
+static enum vg_status extract(struct extraction *x, const struct expression *e, bool needs_value,
+                              struct vg_slice *ret_text, int64_t *ret_us, struct vg_err *err)
+{
+    bool is_wrong_type = false;
+
+    for (int i = 0; i < 2 && e->paths[i]; i++) {
+        struct selection s = {0};
+        struct vg_slice text = {0};
+        enum vg_status st =
+            jsonpath_each(e->paths[i], x->root, &x->steps_left, select_one, &s, err);
+
+        if (st != VG_OK)
+            return st;
+        if (s.is_ambiguous)
+            return fail_field(x, e, "connector.ambiguous", "gave more than one token", err);
+        if (!s.token)
+            continue;
+        if (ret_us) {
+            if (value_time(s.token, ret_us))
+                return VG_OK;
+            is_wrong_type = s.token->type != VG_JSON_NULL;
+            continue;
+        }
+        if (!value_text(x->arena, s.token, &text)) {
+            is_wrong_type = true;
+            continue;
+        }
+        if (!needs_value || !measurement_is_blank(text)) {
+            *ret_text = text;
+            return VG_OK;
+        }
+    }
+    if (!needs_value)
+        return VG_OK;
+    if (is_wrong_type)
+        return fail_field(x, e, "connector.wrong_type",
+                          ret_us ? "expected a date-time" : "expected a text, number or Boolean",
+                          err);
+    return fail_field(x, e, "connector.missing_value", "has no value in this message", err);
+}
+
+static enum vg_status extract_measurement(struct extraction *x, struct measurement ***tail,
+                                          struct vg_err *err)
+{
+    const struct template *t = x->template;
+    struct measurement *m = vg_arena_alloc(x->arena, sizeof(*m));
+    struct vg_slice *const texts[FIELD_COUNT] = {[FIELD_DEVICE] = &m->device_id,
+                                                 [FIELD_CORRELATION] = &m->correlation_id,
+                                                 [FIELD_PATIENT] = &m->patient_id,
+                                                 [FIELD_ENCOUNTER] = &m->encounter_id};
+    struct measurement_value **values;
+
+    if (!m)
+        return vg_fail(err, VG_REJECT, "connector.memory", 0, "message needs too much memory");
+    values = &m->values;
+    m->type = t->type_name;
+    for (int i = 0; i < FIELD_COUNT; i++) {
+        const struct expression *e = &t->fields[i];
+        enum vg_status st;
+
+        if (!e->paths[0])
+            continue;
+        st = extract(x, e, fields[i].needs_value, texts[i], i == FIELD_TIME ? &m->occurrence_us : NULL,
+                     err);
+        if (st != VG_OK)
+            return st;
+    }
+    for (const struct value *v = t->values; v; v = v->next) {
+        struct vg_slice text = {0};
+        enum vg_status st = extract(x, &v->expression, v->is_required, &text, NULL, err);
+        struct measurement_value *value;
+
+        if (st != VG_OK)
+            return st;
+        if (!text.ptr)
+            continue;
+        value = vg_arena_alloc(x->arena, sizeof(*value));
+        if (!value)
+            return vg_fail(err, VG_REJECT, "connector.memory", 0, "message needs too much memory");
+        value->name = v->name;
+        value->text = text;
+        *values = value;
+        values = &value->next;
+    }
+    **tail = m;
+    *tail = &m->next;
+    return VG_OK;
+}
+
+struct matches {
+    const struct vg_json **tokens;
+    size_t count;
+    bool has_failed;
+    struct vg_arena *arena;
+};
+
+static bool collect(void *ctx, const struct vg_json *token)
+{
+    struct matches *m = ctx;
+
+    if (m->count == 0)
+        m->tokens = vg_arena_alloc(m->arena, sizeof(*m->tokens) * 4);
+    else if (m->count >= 4 && (m->count & (m->count - 1)) == 0) {
+        const struct vg_json **grown = vg_arena_alloc(m->arena, sizeof(*grown) * m->count * 2);
+
+        if (grown)
+            memcpy(grown, m->tokens, sizeof(*grown) * m->count);
+        m->tokens = grown;
+    }
+    m->has_failed = !m->tokens || m->count == MATCHES_MAX;
+    if (!m->has_failed)
+        m->tokens[m->count++] = token;
+    return !m->has_failed;
+}
+
+/* Makes the measurement of one match: `envelope` gets the member matchedToken for that long. */
+static enum vg_status apply_match(struct extraction *x, struct vg_json *envelope,
+                                  const struct vg_json *token, struct measurement ***tail,
+                                  struct vg_err *err)
+{
+    struct vg_json alias = *token, *first = envelope->child;
+    enum vg_status st;
+
+    x->root = token;
+    if (!x->template->sees_envelope)
+        return extract_measurement(x, tail, err);
+    alias.name = VG_SLICE("matchedToken");
+    alias.next = first;
+    envelope->child = &alias;
+    x->root = envelope;
+    st = extract_measurement(x, tail, err);
+    envelope->child = first;
+    return st;
+}
+
+enum vg_status device_mapping_apply(const struct device_mapping *mapping, struct vg_json *envelope,
+                                    struct vg_arena *arena, struct measurement ***tail,
+                                    struct vg_err *err)
+{
+    struct extraction x = {.arena = arena, .steps_left = DEVICE_MAPPING_STEPS_MAX};
+    enum vg_status status = VG_END;
+
+    for (const struct template *t = mapping->first; t; t = t->next) {
+        struct matches matches = {.arena = arena};
+        struct vg_err why = {0};
+        enum vg_status st =
+            jsonpath_each(t->match, envelope, &x.steps_left, collect, &matches, &why);
+
+        if (st == VG_OK && matches.has_failed)
+            st = vg_fail(&why, VG_REJECT, "connector.memory", 0,
+                         "template '%.*s' matches more than %d parts of the message",
+                         VG_FMT(t->type_name), MATCHES_MAX);
+        x.template = t;
+        for (size_t i = 0; i < matches.count && st == VG_OK; i++) {
+            st = apply_match(&x, envelope, matches.tokens[i], tail, &why);
+            if (st == VG_OK && status == VG_END)
+                status = VG_OK;
+            if (st != VG_OK && status != VG_REJECT) {
+                status = VG_REJECT;
+                if (err)
+                    *err = why;
+            }
+            st = VG_OK; /* the next match is another reading */
+        }
+        if (st != VG_OK && status != VG_REJECT) {
+            status = VG_REJECT;
+            if (err)
+                *err = why;
+        }
+        if (x.steps_left == 0)
+            break;
+    }
+    return status;
+}
+
+/* ---- the envelope ---- */
+
+static bool put_members(struct vg_arena *arena, struct vg_json *object,
+                        const struct device_property *list, size_t count)
+{
+    struct vg_json *nodes = count ? vg_arena_alloc(arena, sizeof(*nodes) * count) : NULL;
+
+    if (count && !nodes)
+        return false;
+    object->type = VG_JSON_OBJECT;
+    object->count = (uint32_t)count;
+    object->child = nodes;
+    for (size_t i = 0; i < count; i++) {
+        nodes[i].type = VG_JSON_STRING;
+        nodes[i].name = list[i].name;
+        nodes[i].text = list[i].value;
+        nodes[i].parent = object;
+        nodes[i].next = i + 1 < count ? &nodes[i + 1] : NULL;
+    }
+    return true;
+}
+
+enum vg_status device_envelope_build(struct vg_arena *arena, struct vg_slice body,
+                                     const struct device_property *properties,
+                                     size_t property_count, const struct device_property *system,
+                                     size_t system_count, struct device_envelope *ret_envelope,
+                                     struct vg_err *err)
+{
+    const struct vg_json_options options = {.is_lenient = true, .values_max = 20000};
+    struct vg_json_place place = {0, 0};
+    struct device_envelope *e = ret_envelope;
+    struct vg_json *tree;
+    struct vg_err why = {0};
+
+    if (vg_slice_starts(body, VG_SLICE("\xef\xbb\xbf")))
+        body = vg_slice_from(body, 3);
+    *e = (struct device_envelope){0};
+    if (body.len == 0) {
+        tree = vg_arena_alloc(arena, sizeof(*tree));
+        if (!tree)
+            return vg_fail(err, VG_REJECT, "connector.memory", 0, "no memory for the message");
+    } else if (vg_json_parse(arena, body, &options, &tree, &place, &why) != VG_OK) {
+        return vg_fail(err, VG_REJECT, "connector.json", 0,
+                       "payload is not JSON: line %u, column %u: %s", place.line, place.column,
+                       why.text);
+    }
+    if (!put_members(arena, &e->properties, properties, property_count) ||
+        !put_members(arena, &e->system, system, system_count))
+        return vg_fail(err, VG_REJECT, "connector.memory", 0, "no memory for the message");
+    e->root.type = VG_JSON_OBJECT;
+    e->root.count = 3;
+    e->root.child = tree;
+    tree->name = VG_SLICE("Body");
+    tree->next = &e->properties;
+    tree->parent = e->properties.parent = e->system.parent = &e->root;
+    e->properties.name = VG_SLICE("Properties");
+    e->properties.next = &e->system;
+    e->system.name = VG_SLICE("SystemProperties");
+    return VG_OK;
+}

@@ -1,0 +1,418 @@
+/* value.c -- a selected JSON token becomes a number, a text or a time.
+ *
+ * The hot path copies nothing: a number that is already in its canonical form, and every string, is
+ * a view of the message. Only numbers such as 65.50 or 1e3 are formatted anew, into the arena.
+ *
+ * Threads: no state.
+ */
+#include "connector/value.h"
+
+#include "base/clock.h"
+
+#include <errno.h>
+#include <math.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <strings.h>
+
+static bool is_digit(char c)
+{
+    return c >= '0' && c <= '9';
+}
+
+static bool parse_real(struct vg_slice text, double *ret)
+{
+    char copy[512];
+    char *end;
+
+    if (!vg_slice_to_cstr(text, copy, sizeof(copy)) || text.len == 0)
+        return false;
+    *ret = strtod(copy, &end);
+    return *end == '\0';
+}
+
+/* 0x1F and 017 of lenient JSON. */
+static bool parse_radix(struct vg_slice digits, int base, bool is_negative,
+                        struct value_number *ret)
+{
+    char copy[80];
+    char *end;
+
+    if (!vg_slice_to_cstr(digits, copy, sizeof(copy)) || digits.len == 0)
+        return false;
+    errno = 0;
+    unsigned long long number = strtoull(copy, &end, base);
+
+    if (*end || errno || number > INT64_MAX)
+        return false;
+    ret->is_integer = true;
+    ret->integer = is_negative ? -(int64_t)number : (int64_t)number;
+    ret->real = (double)ret->integer;
+    return true;
+}
+
+bool value_number(const struct vg_json *value, struct value_number *ret)
+{
+    struct vg_slice text;
+    bool is_negative, has_point = false;
+
+    if (!value || value->type != VG_JSON_NUMBER)
+        return false;
+    text = value->text;
+    *ret = (struct value_number){0};
+    is_negative = text.len > 0 && text.ptr[0] == '-';
+
+    struct vg_slice digits = is_negative ? vg_slice_from(text, 1) : text;
+
+    if (digits.len > 2 && digits.ptr[0] == '0' && (digits.ptr[1] == 'x' || digits.ptr[1] == 'X'))
+        return parse_radix(vg_slice_from(digits, 2), 16, is_negative, ret);
+    for (size_t i = 0; i < digits.len; i++)
+        has_point |= !is_digit(digits.ptr[i]);
+    if (!has_point) {
+        if (digits.len > 1 && digits.ptr[0] == '0')
+            return parse_radix(vg_slice_from(digits, 1), 8, is_negative, ret);
+        if (digits.len > 0 && digits.len < 19) {
+            int64_t number = 0;
+
+            for (size_t i = 0; i < digits.len; i++)
+                number = number * 10 + (digits.ptr[i] - '0');
+            ret->is_integer = true;
+            ret->integer = is_negative ? -number : number;
+            ret->real = (double)ret->integer;
+            return true;
+        }
+        if (vg_slice_to_i64(text, &ret->integer)) {
+            ret->is_integer = true;
+            ret->real = (double)ret->integer;
+            return true;
+        }
+        ret->is_big = true;
+    }
+    return parse_real(text, &ret->real); /* strtod also reads NaN and Infinity */
+}
+
+/* -?(0|[1-9][0-9]*)(.[0-9]*[1-9])? of at most 15 digits is what .NET would print again. */
+static bool is_canonical(struct vg_slice text)
+{
+    size_t i = text.len && text.ptr[0] == '-', start = i;
+    bool has_point = false;
+
+    if (text.len - i > 16 || i == text.len || !is_digit(text.ptr[i]))
+        return false;
+    if (text.ptr[i] == '0' && i + 1 < text.len && text.ptr[i + 1] != '.')
+        return false;
+    for (; i < text.len; i++) {
+        if (text.ptr[i] == '.' && !has_point)
+            has_point = true;
+        else if (!is_digit(text.ptr[i]))
+            return false;
+    }
+    if (has_point)
+        /* 0.00001 prints as 1E-05: leave small numbers to the long way. */
+        return text.ptr[text.len - 1] != '0' && text.ptr[text.len - 1] != '.' &&
+               !(text.ptr[start] == '0' && text.len - start > 4 && text.ptr[start + 2] == '0' &&
+                 text.ptr[start + 3] == '0');
+    return text.len - start <= 15 && !(text.ptr[start] == '0' && start == 1);
+}
+
+/* Shortest digits that read back; an exponent form when it is >= 15 or < -4. */
+static size_t format_real(double real, char out[static 64])
+{
+    char text[48], digits[24];
+    int precision, exponent, n = 0, used = 0;
+
+    if (isnan(real))
+        return (size_t)snprintf(out, 64, "NaN");
+    if (isinf(real))
+        return (size_t)snprintf(out, 64, real < 0 ? "-Infinity" : "Infinity");
+    for (precision = 14; precision < 17; precision++) {
+        (void)snprintf(text, sizeof(text), "%.*e", precision, real);
+        if (strtod(text, NULL) >= real && strtod(text, NULL) <= real)
+            break;
+    }
+    char *e = strchr(text, 'e');
+
+    exponent = (int)strtol(e + 1, NULL, 10);
+    for (char *p = text; p < e; p++)
+        if (is_digit(*p) && n < (int)sizeof(digits))
+            digits[n++] = *p;
+    while (n > 1 && digits[n - 1] == '0')
+        n--;
+    if (signbit(real))
+        out[used++] = '-';
+    if (exponent >= 15 || exponent < -4) {
+        out[used++] = digits[0];
+        if (n > 1)
+            out[used++] = '.';
+        memcpy(out + used, digits + 1, (size_t)(n - 1));
+        used += n - 1;
+        return (size_t)(used + snprintf(out + used, 64 - (size_t)used, "E%c%02d",
+                                        exponent < 0 ? '-' : '+', abs(exponent)));
+    }
+    if (exponent < 0) {
+        out[used++] = '0';
+        out[used++] = '.';
+        for (int i = -1; i > exponent; i--)
+            out[used++] = '0';
+    }
+    for (int i = 0; i < n || i <= exponent; i++) {
+        if (i == exponent + 1 && exponent >= 0)
+            out[used++] = '.';
+        out[used++] = i < n ? digits[i] : '0';
+    }
+    out[used] = '\0';
+    return (size_t)used;
+}
+
+bool value_text(struct vg_arena *arena, const struct vg_json *value, struct vg_slice *ret)
+{
+    struct value_number number;
+    char text[64];
+    size_t len;
+
+    switch (value->type) {
+    case VG_JSON_NULL:
+        *ret = (struct vg_slice){0};
+        return true;
+    case VG_JSON_FALSE:
+        *ret = VG_SLICE("False");
+        return true;
+    case VG_JSON_TRUE:
+        *ret = VG_SLICE("True");
+        return true;
+    case VG_JSON_STRING:
+        *ret = value->text.ptr ? value->text : VG_SLICE("");
+        return true;
+    case VG_JSON_ARRAY:
+    case VG_JSON_OBJECT:
+        return false;
+    case VG_JSON_NUMBER:
+        break;
+    }
+    if (is_canonical(value->text)) {
+        *ret = value->text;
+        return true;
+    }
+    if (!value_number(value, &number) || number.is_big)
+        return false;
+    if (number.is_integer)
+        len = (size_t)snprintf(text, sizeof(text), "%lld", (long long)number.integer);
+    else
+        len = format_real(number.real, text);
+    *ret = vg_arena_dup(arena, (struct vg_slice){text, len});
+    return ret->ptr != NULL;
+}
+
+/* ---- times ---- */
+
+/* "hh:mm[:ss[.f]]" as microseconds of the day; *text is left behind it. */
+static bool parse_clock(struct vg_slice *text, int64_t *ret_us)
+{
+    int64_t part[3] = {0, 0, 0}, us = 0, scale = VG_SECOND_US;
+    int parts = 0;
+
+    while (parts < 3) {
+        size_t n = 0;
+
+        while (n < text->len && n < 2 && is_digit(text->ptr[n]))
+            part[parts] = part[parts] * 10 + (text->ptr[n++] - '0');
+        if (n == 0)
+            return false;
+        *text = vg_slice_from(*text, n);
+        if (++parts == 3 || text->len == 0 || text->ptr[0] != ':')
+            break;
+        *text = vg_slice_from(*text, 1);
+    }
+    if (parts < 2 || part[0] > 23 || part[1] > 59 || part[2] > 59)
+        return false;
+    if (parts == 3 && text->len > 1 && text->ptr[0] == '.') {
+        size_t n = 1;
+
+        for (; n < text->len && is_digit(text->ptr[n]); n++) {
+            scale /= 10;
+            us += (text->ptr[n] - '0') * scale;
+        }
+        if (n == 1)
+            return false;
+        *text = vg_slice_from(*text, n);
+    }
+    *ret_us = part[0] * VG_HOUR_US + part[1] * VG_MINUTE_US + part[2] * VG_SECOND_US + us;
+    return true;
+}
+
+static bool parse_number(struct vg_slice *text, size_t digits_max, int *ret)
+{
+    size_t n = 0;
+
+    *ret = 0;
+    while (n < text->len && n < digits_max && is_digit(text->ptr[n]))
+        *ret = *ret * 10 + (text->ptr[n++] - '0');
+    *text = vg_slice_from(*text, n);
+    return n > 0;
+}
+
+static bool cut_char(struct vg_slice *text, char c)
+{
+    if (text->len == 0 || text->ptr[0] != c)
+        return false;
+    *text = vg_slice_from(*text, 1);
+    return true;
+}
+
+static bool make_day(int year, int month, int day, int64_t *ret_us)
+{
+    int64_t days;
+    int y, m, d;
+
+    if (year < 1 || year > 9999 || month < 1 || month > 12 || day < 1 || day > 31)
+        return false;
+    days = vg_date_days(year, month, day);
+    vg_date_civil(days, &y, &m, &d);
+    *ret_us = days * VG_DAY_US;
+    return y == year && m == month && d == day;
+}
+
+/* yyyy-MM-dd[ |T]HH:mm[:ss][Z], or the day alone. */
+static bool parse_iso_like(struct vg_slice text, int64_t *ret_us)
+{
+    int year, month, day;
+    int64_t day_us, clock_us = 0;
+
+    if (!parse_number(&text, 4, &year) || !cut_char(&text, '-') ||
+        !parse_number(&text, 2, &month) || !cut_char(&text, '-') || !parse_number(&text, 2, &day) ||
+        !make_day(year, month, day, &day_us))
+        return false;
+    if (text.len > 0) {
+        if (!cut_char(&text, ' ') && !cut_char(&text, 'T'))
+            return false;
+        if (!parse_clock(&text, &clock_us))
+            return false;
+        if (text.len > 0 && !cut_char(&text, 'Z'))
+            return false;
+    }
+    *ret_us = day_us + clock_us;
+    return text.len == 0;
+}
+
+/* MM/dd/yyyy[ hh:mm[:ss][ AM|PM]] */
+static bool parse_american(struct vg_slice text, int64_t *ret_us)
+{
+    int year, month, day;
+    int64_t day_us, clock_us = 0;
+
+    if (!parse_number(&text, 2, &month) || !cut_char(&text, '/') || !parse_number(&text, 2, &day) ||
+        !cut_char(&text, '/') || !parse_number(&text, 4, &year) ||
+        !make_day(year, month, day, &day_us))
+        return false;
+    if (text.len > 0) {
+        if (!cut_char(&text, ' ') || !parse_clock(&text, &clock_us))
+            return false;
+        text = vg_slice_trim(text);
+        if (text.len > 0) {
+            bool is_pm = vg_slice_eq_nocase(text, VG_SLICE("PM"));
+
+            if (!is_pm && !vg_slice_eq_nocase(text, VG_SLICE("AM")))
+                return false;
+            if (clock_us >= 13 * VG_HOUR_US)
+                return false;
+            if (clock_us >= 12 * VG_HOUR_US)
+                clock_us -= 12 * VG_HOUR_US;
+            clock_us += is_pm ? 12 * VG_HOUR_US : 0;
+        }
+    }
+    *ret_us = day_us + clock_us;
+    return true;
+}
+
+/* "Sat, 14 Mar 2026 10:00:00 GMT" */
+static bool parse_rfc1123(struct vg_slice text, int64_t *ret_us)
+{
+    static const char months[] = "JanFebMarAprMayJunJulAugSepOctNovDec";
+    int year, day, month = 0;
+    int64_t day_us, clock_us;
+
+    if (text.len < 29 || text.ptr[3] != ',' || text.ptr[4] != ' ')
+        return false;
+    text = vg_slice_from(text, 5);
+    if (!parse_number(&text, 2, &day) || !cut_char(&text, ' ') || text.len < 4)
+        return false;
+    for (int i = 0; i < 12; i++)
+        if (strncasecmp(text.ptr, months + (size_t)i * 3, 3) == 0)
+            month = i + 1;
+    text = vg_slice_from(text, 3);
+    if (!cut_char(&text, ' ') || !parse_number(&text, 4, &year) || !cut_char(&text, ' ') ||
+        !make_day(year, month, day, &day_us) || !parse_clock(&text, &clock_us) ||
+        !vg_slice_is(text, " GMT"))
+        return false;
+    *ret_us = day_us + clock_us;
+    return true;
+}
+
+bool value_time(const struct vg_json *value, int64_t *ret_us)
+{
+    if (!value || value->type != VG_JSON_STRING)
+        return false;
+    if (vg_time_parse(value->text, ret_us, NULL))
+        return true;
+
+    struct vg_slice text = vg_slice_trim(value->text);
+
+    return parse_iso_like(text, ret_us) || parse_american(text, ret_us) ||
+           parse_rfc1123(text, ret_us);
+}
+
+size_t value_time_text(int64_t time_us, char out[static 40])
+{
+    bool has_fraction = time_us % VG_SECOND_US != 0;
+    size_t len = vg_time_format(time_us, has_fraction ? 6 : 0, out);
+
+    if (has_fraction) {
+        len--; /* the Z */
+        while (out[len - 1] == '0')
+            len--;
+        out[len++] = 'Z';
+        out[len] = '\0';
+    }
+    return len;
+}
+
+bool value_decimal(struct vg_slice text, char out[static 40], struct vg_slice *ret)
+{
+    size_t i = 0, used = 0, whole = 0, fraction = 0;
+
+    text = vg_slice_trim(text);
+    if (text.len == 0 || text.len > 32)
+        return false;
+    if (text.ptr[i] == '-')
+        out[used++] = '-';
+    i += text.ptr[i] == '-' || text.ptr[i] == '+';
+    while (i + 1 < text.len && text.ptr[i] == '0' && is_digit(text.ptr[i + 1]))
+        i++;
+    for (; i < text.len && is_digit(text.ptr[i]); whole++)
+        out[used++] = text.ptr[i++];
+    if (whole == 0)
+        out[used++] = '0';
+    if (i < text.len && text.ptr[i] == '.') {
+        i++;
+        if (i < text.len && is_digit(text.ptr[i]))
+            out[used++] = '.';
+        for (; i < text.len && is_digit(text.ptr[i]); fraction++)
+            out[used++] = text.ptr[i++];
+    }
+    if (whole + fraction == 0)
+        return false;
+    if (i < text.len && (text.ptr[i] == 'e' || text.ptr[i] == 'E')) {
+        size_t digits = 0;
+
+        out[used++] = 'E';
+        i++;
+        if (i < text.len && (text.ptr[i] == '-' || text.ptr[i] == '+'))
+            out[used++] = text.ptr[i++];
+        for (; i < text.len && is_digit(text.ptr[i]); digits++)
+            out[used++] = text.ptr[i++];
+        if (digits == 0 || digits > 3)
+            return false;
+    }
+    *ret = (struct vg_slice){out, used};
+    return i == text.len;
+}

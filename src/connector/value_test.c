@@ -1,0 +1,145 @@
+#include "connector/value.h"
+
+#include "base/clock.h"
+#include "vg_test.h"
+
+static struct vg_json *parse(struct vg_arena *arena, const char *json)
+{
+    const struct vg_json_options lenient = {.is_lenient = true};
+    struct vg_json *root = NULL;
+
+    return vg_json_parse(arena, vg_slice_of(json), &lenient, &root, NULL, NULL) == VG_OK ? root
+                                                                                         : NULL;
+}
+
+static const struct {
+    const char *json, *want; /* NULL: refused */
+} texts[] = {
+    {"72", "72"},
+    {"-5", "-5"},
+    {"0", "0"},
+    {"36.8", "36.8"},
+    {"36.80", "36.8"},
+    {"65.0", "65"},
+    {"0.5", "0.5"},
+    {"-0.0", "-0"},
+    {"1e3", "1000"},
+    {"1e15", "1E+15"},
+    {"123456789012345.6", "123456789012345.6"},
+    {"1e16", "1E+16"},
+    {"0.0001", "0.0001"},
+    {"0.00001", "1E-05"},
+    {"0.000012", "1.2E-05"},
+    {"27.980980248719824", "27.980980248719824"},
+    {"0.1", "0.1"},
+    {"9223372036854775807", "9223372036854775807"},
+    {"9223372036854775808", NULL},
+    {"0x1F", "31"},
+    {"017", "15"},
+    {"NaN", "NaN"},
+    {"Infinity", "Infinity"},
+    {"true", "True"},
+    {"false", "False"},
+    {"\"abc\"", "abc"},
+    {"\"\"", ""},
+    {"\"2026-03-14T10:00:00Z\"", "2026-03-14T10:00:00Z"},
+    {"{}", NULL},
+    {"[1]", NULL},
+};
+
+static void test_text(void)
+{
+    for (size_t i = 0; i < sizeof(texts) / sizeof(texts[0]); i++) {
+        struct vg_arena arena;
+        struct vg_slice got = {0};
+        struct vg_json *value;
+
+        vg_arena_init(&arena, 0);
+        CHECK_ROW(texts[i].json);
+        value = parse(&arena, texts[i].json);
+        if (CHECK(value != NULL)) {
+            CHECK(value_text(&arena, value, &got) == (texts[i].want != NULL));
+            if (texts[i].want && !CHECK(vg_slice_is(got, texts[i].want)))
+                printf("  got %.*s\n", VG_FMT(got));
+        }
+        vg_arena_fini(&arena);
+    }
+}
+
+static const struct {
+    const char *json, *want;
+} times[] = {
+    {"\"2026-03-14T10:00:00Z\"", "2026-03-14T10:00:00Z"},
+    {"\"2026-03-14T10:00:00.25Z\"", "2026-03-14T10:00:00.25Z"},
+    {"\"2026-03-14T11:00:00+01:00\"", "2026-03-14T10:00:00Z"},
+    {"\"2026-03-14T10:00:00\"", "2026-03-14T10:00:00Z"},
+    {"\"2026-03-14\"", "2026-03-14T00:00:00Z"},
+    {"\"2026-03-14 10:00:00\"", "2026-03-14T10:00:00Z"},
+    {"\"2026-03-14 10:00:00Z\"", "2026-03-14T10:00:00Z"},
+    {"\"2026-03-14T10:00Z\"", "2026-03-14T10:00:00Z"},
+    {"\"03/14/2026 10:00:00 PM\"", "2026-03-14T22:00:00Z"},
+    {"\"03/14/2026 12:00:00 AM\"", "2026-03-14T00:00:00Z"},
+    {"\"03/14/2026 12:30:00 PM\"", "2026-03-14T12:30:00Z"},
+    {"\"Sat, 14 Mar 2026 10:00:00 GMT\"", "2026-03-14T10:00:00Z"},
+    {"\"2026-02-30 10:00:00\"", NULL},
+    {"\"03/14/2026 13:00:00 PM\"", NULL},
+    {"\"20260314T100000Z\"", NULL},
+    {"\"1773482400\"", NULL},
+    {"1773482400", NULL},
+    {"\"\"", NULL},
+    {"\"soon\"", NULL},
+    {"true", NULL},
+};
+
+static void test_time(void)
+{
+    for (size_t i = 0; i < sizeof(times) / sizeof(times[0]); i++) {
+        struct vg_arena arena;
+        char text[40];
+        int64_t us;
+        bool ok;
+
+        vg_arena_init(&arena, 0);
+        CHECK_ROW(times[i].json);
+        ok = value_time(parse(&arena, times[i].json), &us);
+        CHECK(ok == (times[i].want != NULL));
+        if (ok && times[i].want) {
+            (void)value_time_text(us, text);
+            if (!CHECK(strcmp(text, times[i].want) == 0))
+                printf("  got %s\n", text);
+        }
+        vg_arena_fini(&arena);
+    }
+}
+
+static const struct {
+    const char *text, *want;
+} decimals[] = {
+    {"72", "72"},       {" 36.80 ", "36.80"}, {"+5", "5"},    {"-5.5", "-5.5"}, {".5", "0.5"},
+    {"5.", "5"},        {"007", "7"},         {"0", "0"},     {"1E-05", "1E-05"}, {"1,234", NULL},
+    {"36,8", NULL},     {"", NULL},           {"-", NULL},    {".", NULL},      {"NaN", NULL},
+    {"12 13", NULL},    {"0x10", NULL},       {"1e", NULL},   {"1e9999", NULL}, {"abc", NULL},
+    {"1234567890123456789012345678901234", NULL},
+};
+
+static void test_decimal(void)
+{
+    for (size_t i = 0; i < sizeof(decimals) / sizeof(decimals[0]); i++) {
+        char out[40];
+        struct vg_slice got;
+        bool ok = value_decimal(vg_slice_of(decimals[i].text), out, &got);
+
+        CHECK_ROW(decimals[i].text);
+        CHECK(ok == (decimals[i].want != NULL));
+        if (ok && decimals[i].want)
+            CHECK(vg_slice_is(got, decimals[i].want));
+    }
+}
+
+int main(void)
+{
+    RUN(test_text);
+    RUN(test_time);
+    RUN(test_decimal);
+    return vg_test_report();
+}
