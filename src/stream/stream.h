@@ -6,8 +6,9 @@
  *             not there, or there whole. A consumer sees each committed record once, in order.
  *
  * A partition is one ordered log. A device's records are all in partition
- * vg_slice_hash(device) % partitions, so their order is kept. The journal engine (docs/format-journal.md)
- * writes topics interleaved; a sequence number counts the records of a partition over all topics.
+ * vg_slice_hash(device) % partitions, so their order is kept. The journal engine
+ * (docs/format-journal.md) writes topics interleaved; a sequence number counts the records of a
+ * partition over all topics.
  */
 #ifndef VG_STREAM_STREAM_H
 #define VG_STREAM_STREAM_H
@@ -32,11 +33,12 @@ const char *stream_topic_name(enum stream_topic topic);
 struct stream;
 
 struct stream_config {
-    const char *engine;        /* NULL or "journal" */
-    const char *dir;           /* made when missing; locked by one writing process */
-    uint32_t partitions;       /* 0 = 1; fixed when the folder is made */
-    uint64_t segment_bytes;    /* 0 = 64 MiB */
-    uint64_t retention_bytes;  /* per partition; segments that every group has passed go beyond this; 0 = 1 GiB */
+    const char *engine;       /* NULL or "journal" */
+    const char *dir;          /* made when missing; locked by one writing process */
+    uint32_t partitions;      /* 0 = 1; fixed when the folder is made */
+    uint64_t segment_bytes;   /* 0 = 64 MiB */
+    uint64_t retention_bytes; /* per partition; segments that every group has passed go beyond this;
+                                 0 = 1 GiB */
     uint32_t record_bytes_max; /* key + headers + value; 0 = 1 MiB */
     bool is_read_only;         /* for tools beside a running process: no lock, no commit */
     const struct vg_io *io;    /* NULL = the real file system */
@@ -80,7 +82,7 @@ struct stream_out {
     struct vg_buf records; /* private: encoded */
     struct vg_buf offsets; /* private: encoded */
     uint32_t record_count, offset_count;
-    bool has_failed;       /* something did not fit: commit will answer VG_REJECT */
+    bool has_failed; /* something did not fit: commit will answer VG_REJECT */
 };
 
 void stream_out_init(struct stream_out *out);
@@ -145,7 +147,7 @@ void stream_wake(struct stream *stream); /* every waiting read returns at once *
 /* ---- the whole log, in commit order: for trace, dead letters, audit ---- */
 
 struct stream_commit_view {
-    int64_t time_us;     /* when it was handed to the disk */
+    int64_t time_us; /* when it was handed to the disk */
     uint64_t first_seq;
     size_t record_count;
     size_t offset_count;
@@ -156,8 +158,8 @@ VG_CHECK enum vg_status stream_scan_open(struct stream *stream, uint32_t partiti
                                          struct vg_err *err);
 void stream_scan_close(struct stream_scan *scan);
 /* The next commit; VG_END at the durable end. */
-VG_CHECK enum vg_status stream_scan_next(struct stream_scan *scan, struct stream_commit_view *ret_view,
-                                         struct vg_err *err);
+VG_CHECK enum vg_status stream_scan_next(struct stream_scan *scan,
+                                         struct stream_commit_view *ret_view, struct vg_err *err);
 /* Inside the commit that was given last; views until the next call. */
 bool stream_scan_record(struct stream_scan *scan, size_t index, enum stream_topic *ret_topic,
                         struct stream_record *ret_record);
