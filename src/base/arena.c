@@ -1,3 +1,4 @@
+/* arena.c -- a list of chunks, filled from the front and kept over a reset. */
 #include "base/arena.h"
 
 #include <stdalign.h>

@@ -1,3 +1,4 @@
+/* buf.c -- a growing array of bytes: doubles up to its limit, and remembers that it failed. */
 #include "base/buf.h"
 
 #include <stdarg.h>

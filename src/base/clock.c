@@ -5,6 +5,9 @@
 #include <stdio.h>
 #include <time.h>
 
+#define TIME_FIRST_US (-62135596800 * VG_SECOND_US)    /* 0001-01-01T00:00:00Z */
+#define TIME_LAST_US (253402300800 * VG_SECOND_US - 1) /* 9999-12-31T23:59:59.999999Z */
+
 static int64_t read_clock_ns(clockid_t id)
 {
     struct timespec now;
@@ -74,13 +77,14 @@ static char *put_digits(char *out, int64_t value, unsigned count)
 size_t vg_time_format(int64_t time_us, unsigned fraction_digits, char out[static VG_TIME_TEXT_SIZE])
 {
     static const int64_t scale[] = {1000000, 100000, 10000, 1000, 100, 10, 1};
-    const int64_t first_us = -62135596800 * VG_SECOND_US, last_us = 253402300800 * VG_SECOND_US - 1;
     int year, month, day;
     char *p = out;
 
     if (fraction_digits > 6)
         fraction_digits = 6;
-    time_us = time_us < first_us ? first_us : time_us > last_us ? last_us : time_us;
+    time_us = time_us < TIME_FIRST_US  ? TIME_FIRST_US
+              : time_us > TIME_LAST_US ? TIME_LAST_US
+                                       : time_us;
     int64_t days = (time_us >= 0 ? time_us : time_us - (VG_DAY_US - 1)) / VG_DAY_US;
     int64_t rest_us = time_us - days * VG_DAY_US;
 
@@ -200,8 +204,13 @@ bool vg_time_parse(struct vg_slice text, int64_t *ret_us, bool *ret_has_zone)
         return false;
     if (rest.len)
         return false;
-    *ret_us = days * VG_DAY_US + hour * VG_HOUR_US + minute * VG_MINUTE_US +
-              (second == 60 ? 59 : second) * VG_SECOND_US + fraction_us - offset_us;
+    int64_t time_us = days * VG_DAY_US + hour * VG_HOUR_US + minute * VG_MINUTE_US +
+                      (second == 60 ? 59 : second) * VG_SECOND_US + fraction_us - offset_us;
+
+    /* 24:00:00 is midnight and nothing after it; an offset must not lead out of years 1 to 9999. */
+    if ((hour == 24 && fraction_us) || time_us < TIME_FIRST_US || time_us > TIME_LAST_US)
+        return false;
+    *ret_us = time_us;
     if (ret_has_zone)
         *ret_has_zone = has_zone;
     return true;
@@ -229,6 +238,7 @@ int vg_age_years(int64_t birth_us, int64_t now_us)
 
     vg_date_civil((birth_us - (birth_us < 0 ? VG_DAY_US - 1 : 0)) / VG_DAY_US, &birth[0], &birth[1],
                   &birth[2]);
-    vg_date_civil((now_us - (now_us < 0 ? VG_DAY_US - 1 : 0)) / VG_DAY_US, &now[0], &now[1], &now[2]);
+    vg_date_civil((now_us - (now_us < 0 ? VG_DAY_US - 1 : 0)) / VG_DAY_US, &now[0], &now[1],
+                  &now[2]);
     return now[0] - birth[0] - (now[1] < birth[1] || (now[1] == birth[1] && now[2] < birth[2]));
 }

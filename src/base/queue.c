@@ -1,3 +1,4 @@
+/* queue.c -- a ring of pointers under one mutex; a popper sleeps on one condition. */
 #include "base/queue.h"
 
 void vg_queue_init(struct vg_queue *queue, void **items, size_t capacity)

@@ -1,3 +1,4 @@
+/* slice.c -- views of bytes: comparing, cutting, reading numbers, hashing, checking UTF-8. */
 #include "base/slice.h"
 
 #include <errno.h>
@@ -141,7 +142,7 @@ uint64_t vg_slice_hash(struct vg_slice a)
 bool vg_slice_is_utf8(struct vg_slice a)
 {
     const unsigned char *p = (const unsigned char *)a.ptr;
-    const unsigned char *end = p + a.len;
+    const unsigned char *end = a.len ? p + a.len : p;
 
     while (p < end) {
         unsigned need, min, point;
