@@ -433,9 +433,10 @@ static void *read_many(void *arg)
         enum vg_status status = stream_read(consumer, 64, VG_SECOND_US, &batch, NULL);
 
         for (size_t i = 0; status == VG_OK && i < batch.count; i++, count++) {
-            unsigned number = number_of(&batch.records[i]);
+            uint64_t number = UINT64_MAX;
 
-            if (number % 1000000 != next[number / 1000000]++)
+            if (!vg_slice_to_u64(batch.records[i].value, &number) || number >= THREADS * 1000000u ||
+                number % 1000000 != next[number / 1000000]++)
                 return consumer;
         }
     }
