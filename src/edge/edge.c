@@ -112,8 +112,8 @@ static void on_ack(void *ctx, int token, unsigned reason)
             entry->state = ACKNOWLEDGED;
             edge->done++;
             vg_metric_add(edge->forwarded, 1);
-            edge->window =
-                edge->window * 2 < edge->inflight_max ? edge->window * 2 : edge->inflight_max;
+            if (edge->careful_count)
+                edge->careful_count--;
         } else if (is_final(reason)) {
             entry->refusals = REFUSALS_MAX; /* it was this one, beyond doubt */
             entry_refused(edge, entry, reason);
@@ -231,7 +231,8 @@ static void send_some(struct edge *edge, const struct stream_batch *batch)
     }
 }
 
-/* The connection's ups and downs, once each. */
+/* The connection's ups and downs while nothing is to be sent; process() tells its own to the stage.
+ */
 static void log_change(struct edge *edge)
 {
     bool is_connected = vg_mqtt_is_connected(edge->client);
@@ -252,7 +253,6 @@ static bool wait_connected(struct edge *edge)
     while (!vg_mqtt_is_connected(edge->client) && vg_mono_us() < until_us &&
            !atomic_load(&edge->is_stopping))
         vg_mqtt_wait(edge->client, WAIT_MS);
-    log_change(edge);
     return vg_mqtt_is_connected(edge->client);
 }
 
