@@ -10,8 +10,8 @@
 
 #define VG_SECOND_US ((int64_t)1000000)
 #define VG_MINUTE_US (60 * VG_SECOND_US)
-#define VG_HOUR_US   (60 * VG_MINUTE_US)
-#define VG_DAY_US    (24 * VG_HOUR_US)
+#define VG_HOUR_US (60 * VG_MINUTE_US)
+#define VG_DAY_US (24 * VG_HOUR_US)
 
 struct vg_clock {
     int64_t (*now_us)(void *ctx); /* wall time */
@@ -33,12 +33,13 @@ uint64_t vg_mono_ns(void);
 
 /* "2026-03-14T10:00:00.123456Z": always UTC, years 0001 to 9999, the fraction with as many digits
  * as asked for (0 to 6, 0 = no point). Returns the length; `out` is NUL-terminated. */
-size_t vg_time_format(int64_t time_us, unsigned fraction_digits, char out[static VG_TIME_TEXT_SIZE]);
+size_t vg_time_format(int64_t time_us, unsigned fraction_digits,
+                      char out[static VG_TIME_TEXT_SIZE]);
 
-/* ISO 8601 date-time as FHIR and Newtonsoft accept it: yyyy-MM-ddTHH:mm:ss[.f+][Z|±hh:mm|±hh|±hhmm],
- * lower-case t and z too, real calendar days, seconds below 60 (a leap second :60 reads as :59).
- * Without a zone it is read as UTC and *ret_has_zone (may be NULL) is false. Fractions beyond
- * microseconds are cut. False leaves the outputs alone. */
+/* ISO 8601 date-time as FHIR and Newtonsoft accept it:
+ * yyyy-MM-ddTHH:mm:ss[.f+][Z|±hh:mm|±hh|±hhmm], lower-case t and z too, real calendar days, seconds
+ * below 60 (a leap second :60 reads as :59). Without a zone it is read as UTC and *ret_has_zone
+ * (may be NULL) is false. Fractions beyond microseconds are cut. False leaves the outputs alone. */
 bool vg_time_parse(struct vg_slice text, int64_t *ret_us, bool *ret_has_zone);
 
 /* "yyyy-MM-dd" (also "yyyy-MM" and "yyyy", the first day is taken). */

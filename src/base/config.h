@@ -23,19 +23,19 @@ enum vg_option_type {
 };
 
 struct vg_option {
-    const char *key;     /* "hub.mqtt_port" */
+    const char *key; /* "hub.mqtt_port" */
     enum vg_option_type type;
-    size_t offset;       /* offsetof() in the struct that is filled */
-    const char *usual;   /* default, written as in the file */
-    const char *unit;    /* "" or "per second", for the manual */
-    double min, max;     /* both 0 = no bound */
+    size_t offset;     /* offsetof() in the struct that is filled */
+    const char *usual; /* default, written as in the file */
+    const char *unit;  /* "" or "per second", for the manual */
+    double min, max;   /* both 0 = no bound */
     const char *choices;
-    const char *help;    /* one sentence */
+    const char *help; /* one sentence */
 };
 
-/* Fill *config (of the program's own struct type) with the defaults, then from the file (path may be
- * NULL: defaults only), then from the environment, then from `overrides` ("key=value", NULL-ended,
- * may be NULL). Texts live in `arena`. VG_REJECT on the first error. */
+/* Fill *config (of the program's own struct type) with the defaults, then from the file (path may
+ * be NULL: defaults only), then from the environment, then from `overrides` ("key=value",
+ * NULL-ended, may be NULL). Texts live in `arena`. VG_REJECT on the first error. */
 VG_CHECK enum vg_status vg_config_load(struct vg_arena *arena, const struct vg_option *options,
                                        size_t option_count, const char *path,
                                        const char *const *overrides, void *config,

@@ -65,6 +65,7 @@ enum vg_status vg_db_open(const char *path, bool is_read_only, sqlite3 **ret_db,
     enum vg_status status = VG_OK;
     sqlite3 *db = NULL;
 
+    *ret_db = NULL;
     if (!is_read_only && strcmp(path, ":memory:") != 0)
         status = make_private(path, err);
     if (status != VG_OK)

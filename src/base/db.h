@@ -1,8 +1,8 @@
 /* db.h -- SQLite as every store of ours opens it.
  *
  * WAL, synchronous=FULL, foreign keys on, busy timeout, defensive mode; numbered migrations; failed
- * calls become vg_err: SQLITE_FULL, BUSY, IOERR and NOMEM are VG_RETRY, CORRUPT and NOTADB VG_FATAL,
- * CONSTRAINT VG_REJECT. A connection belongs to one thread at a time.
+ * calls become vg_err: SQLITE_FULL, BUSY, IOERR and NOMEM are VG_RETRY, CORRUPT and NOTADB
+ * VG_FATAL, CONSTRAINT VG_REJECT. A connection belongs to one thread at a time.
  */
 #ifndef VG_BASE_DB_H
 #define VG_BASE_DB_H
@@ -35,7 +35,8 @@ VG_CHECK enum vg_status vg_db_step(sqlite3_stmt *stmt, struct vg_err *err);
 /* Runs a statement that gives no rows, resets it and clears its bindings. */
 VG_CHECK enum vg_status vg_db_run(sqlite3_stmt *stmt, struct vg_err *err);
 
-void vg_db_bind_text(sqlite3_stmt *stmt, int index, struct vg_slice text); /* copied; ptr NULL = NULL */
+/* Copied; ptr NULL = NULL. An index that the statement does not have stops the program. */
+void vg_db_bind_text(sqlite3_stmt *stmt, int index, struct vg_slice text);
 struct vg_slice vg_db_text(sqlite3_stmt *stmt, int column); /* borrowed until the next step */
 
 /* What the last failed call on `db` means. */

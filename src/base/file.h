@@ -16,7 +16,8 @@ struct vg_io {
     ssize_t (*pread)(void *ctx, int fd, void *buf, size_t len, off_t offset);
     ssize_t (*pwrite)(void *ctx, int fd, const void *buf, size_t len, off_t offset);
     int (*fdatasync)(void *ctx, int fd);
-    int (*allocate)(void *ctx, int fd, off_t len); /* blocks really taken and zero-filled */
+    /* At least `len` bytes: what is missing at the end is zero-filled, really taken and synced. */
+    int (*allocate)(void *ctx, int fd, off_t len);
     int (*truncate)(void *ctx, int fd, off_t len);
     int (*rename)(void *ctx, const char *from, const char *to);
     int (*unlink)(void *ctx, const char *path);
@@ -40,8 +41,8 @@ VG_CHECK enum vg_status vg_dir_make(const char *path, struct vg_err *err);
 VG_CHECK enum vg_status vg_file_read(struct vg_arena *arena, const char *path, size_t limit_bytes,
                                      struct vg_slice *ret_content, struct vg_err *err);
 
-/* Written beside, synced, renamed over, folder synced: after a crash the old or the new, never half.
- * mode e.g. 0600. */
+/* Written beside, synced, renamed over, folder synced: after a crash the old or the new, never
+ * half. mode e.g. 0600. */
 VG_CHECK enum vg_status vg_file_write(const char *path, struct vg_slice content, mode_t mode,
                                       struct vg_err *err);
 

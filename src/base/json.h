@@ -5,7 +5,9 @@
  *
  * Strict mode is RFC 8259 (UTF-8 checked, duplicate members refused, lone surrogates refused).
  * Lenient mode reads what Newtonsoft reads by default (comments, single quotes, unquoted names,
- * trailing comma in objects, NaN/Infinity, 0x1F, octal 017, duplicate members: the last wins).
+ * a trailing comma, NaN/Infinity, 0x1F, octal 017, .5, a byte order mark, control characters in
+ * strings; duplicate members: the last value wins, in the first one's place). What is not UTF-8 in
+ * a string reads as U+FFFD there; `source` still has the bytes as they came.
  */
 #ifndef VG_BASE_JSON_H
 #define VG_BASE_JSON_H
@@ -26,20 +28,20 @@ enum vg_json_type {
 /* A value. Members and elements are a singly linked list in source order. Read-only for users. */
 struct vg_json {
     enum vg_json_type type;
-    uint32_t count;           /* members or elements */
-    struct vg_slice name;     /* decoded member name when the parent is an object */
-    struct vg_slice text;     /* string: decoded; number: source text; else empty */
-    struct vg_slice source;   /* the value's own bytes in the source (with quotes, brackets) */
-    struct vg_json *child;    /* first member or element */
-    struct vg_json *next;     /* next sibling */
-    struct vg_json *parent;   /* NULL for the root */
+    uint32_t count;         /* members or elements */
+    struct vg_slice name;   /* decoded member name when the parent is an object */
+    struct vg_slice text;   /* string: decoded; number: source text; else empty */
+    struct vg_slice source; /* the value's own bytes in the source (with quotes, brackets) */
+    struct vg_json *child;  /* first member or element */
+    struct vg_json *next;   /* next sibling */
+    struct vg_json *parent; /* NULL for the root */
 };
 
 struct vg_json_options {
     bool is_lenient;
-    bool allow_trailing;      /* only the first value is read, the rest is ignored */
-    uint32_t depth_max;       /* 0 = 64 */
-    uint32_t values_max;      /* 0 = 100,000 */
+    bool allow_trailing; /* only the first value is read, the rest is ignored */
+    uint32_t depth_max;  /* 0 = 64 */
+    uint32_t values_max; /* 0 = 100,000 */
 };
 
 /* Where a parse failed: 1-based line and column (in bytes). */
@@ -67,7 +69,7 @@ struct vg_slice vg_json_text(const struct vg_json *value); /* string's text, els
 struct vg_slice vg_json_get_text(const struct vg_json *object, const char *name);
 bool vg_json_is(const struct vg_json *value, enum vg_json_type type);
 bool vg_json_to_double(const struct vg_json *value, double *ret); /* numbers only, finite */
-bool vg_json_to_i64(const struct vg_json *value, int64_t *ret);   /* integers without point or exponent */
+bool vg_json_to_i64(const struct vg_json *value, int64_t *ret);   /* no point, no exponent */
 bool vg_json_to_bool(const struct vg_json *value, bool *ret);
 
 /* ---- writing: commas and nesting are kept by the writer, errors stick to the buffer ---- */
@@ -88,10 +90,12 @@ void vg_json_open_array(struct vg_json_writer *w);
 void vg_json_close_array(struct vg_json_writer *w);
 void vg_json_name(struct vg_json_writer *w, const char *name);
 void vg_json_name_slice(struct vg_json_writer *w, struct vg_slice name);
-void vg_json_put_string(struct vg_json_writer *w, struct vg_slice text); /* bad UTF-8 becomes U+FFFD */
-void vg_json_put_raw(struct vg_json_writer *w, struct vg_slice json);    /* already JSON text */
+/* Bad UTF-8 becomes U+FFFD. */
+void vg_json_put_string(struct vg_json_writer *w, struct vg_slice text);
+void vg_json_put_raw(struct vg_json_writer *w, struct vg_slice json); /* already JSON text */
 void vg_json_put_i64(struct vg_json_writer *w, int64_t value);
-void vg_json_put_double(struct vg_json_writer *w, double value); /* shortest that reads back; null if not finite */
+/* The shortest text that reads back; null if not finite. */
+void vg_json_put_double(struct vg_json_writer *w, double value);
 void vg_json_put_bool(struct vg_json_writer *w, bool value);
 void vg_json_put_null(struct vg_json_writer *w);
 void vg_json_put_time(struct vg_json_writer *w, int64_t time_us); /* "…Z" with milliseconds */

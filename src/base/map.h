@@ -31,8 +31,9 @@ void *vg_map_get(const struct vg_map *map, struct vg_slice key); /* NULL: not th
 void *vg_map_put(struct vg_map *map, struct vg_slice key, void *value, bool *ret_ok);
 void *vg_map_remove(struct vg_map *map, struct vg_slice key); /* what stood there, or NULL */
 
-/* Walk all: start with *cursor = 0; false at the end. Removing the current key while walking may
- * show another key twice; putting while walking is not allowed. */
-bool vg_map_next(const struct vg_map *map, size_t *cursor, struct vg_slice *ret_key, void **ret_value);
+/* Walk all: start with *cursor = 0; false at the end. The current key may be
+ * removed while walking; putting while walking is not allowed. */
+bool vg_map_next(const struct vg_map *map, size_t *cursor, struct vg_slice *ret_key,
+                 void **ret_value);
 
 #endif

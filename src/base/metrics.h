@@ -16,10 +16,11 @@ struct vg_metric; /* owned by the registry, lives as long as the process */
  * "vigil_hub_messages_total". `labels` is "" or 'reason="size",proto="mqtt"'. Both are copied. */
 struct vg_metric *vg_counter(const char *name, const char *help, const char *labels);
 struct vg_metric *vg_gauge(const char *name, const char *help, const char *labels);
-struct vg_metric *vg_histogram(const char *name, const char *help, const char *labels); /* seconds */
+/* In seconds. */
+struct vg_metric *vg_histogram(const char *name, const char *help, const char *labels);
 
-void vg_metric_add(struct vg_metric *metric, uint64_t count); /* counter */
-void vg_metric_set(struct vg_metric *metric, double value);   /* gauge */
+void vg_metric_add(struct vg_metric *metric, uint64_t count);             /* counter */
+void vg_metric_set(struct vg_metric *metric, double value);               /* gauge */
 void vg_metric_observe_us(struct vg_metric *metric, int64_t duration_us); /* histogram */
 
 /* The value at quantile q (0..1) of a histogram, in microseconds, within 7 %; 0 when empty. */
@@ -32,12 +33,13 @@ void vg_metrics_write_prometheus(struct vg_buf *out);
 #define VG_STEP_COUNT 18
 
 struct vg_step_view {
-    uint64_t count;           /* messages, records, writes: whatever the step moves */
-    double rate_per_s;        /* over the last 10 s */
-    int64_t lag_records;      /* waiting before this step */
-    int64_t latency_p99_us;   /* from the message's receipt (or the step's start, where it has none) to the end of this step */
-    int64_t last_us;          /* wall time of the last time; 0 = never */
-    int64_t error_us;         /* wall time of the last error; 0 = never */
+    uint64_t count;         /* messages, records, writes: whatever the step moves */
+    double rate_per_s;      /* over the last 10 s */
+    int64_t lag_records;    /* waiting before this step */
+    int64_t latency_p99_us; /* from the message's receipt (or the step's start, where it has none)
+                               to the end of this step */
+    int64_t last_us;        /* wall time of the last time; 0 = never */
+    int64_t error_us;       /* wall time of the last error; 0 = never */
     char error[160];
 };
 

@@ -22,8 +22,8 @@ struct vg_queue {
 void vg_queue_init(struct vg_queue *queue, void **items, size_t capacity);
 void vg_queue_fini(struct vg_queue *queue);
 bool vg_queue_try_push(struct vg_queue *queue, void *item); /* false: full or closed */
-void *vg_queue_pop(struct vg_queue *queue);                 /* blocks; NULL once closed and drained */
-void *vg_queue_try_pop(struct vg_queue *queue);             /* NULL: nothing there now */
+void *vg_queue_pop(struct vg_queue *queue);     /* blocks; NULL once closed and drained */
+void *vg_queue_try_pop(struct vg_queue *queue); /* NULL: nothing there now */
 void vg_queue_close(struct vg_queue *queue);
 
 #endif
