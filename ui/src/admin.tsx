@@ -1,0 +1,84 @@
+// admin.tsx -- what did not go through: cards (step 18) and dead letters; and the model card.
+import { api } from './api';
+import { dayClock } from './logic';
+import { Age, Failure, Heading, Loading, useFetched } from './ui';
+
+type Card = { id: number; target: string; title: string; state: string; attempts: number; time: string; why?: string };
+export function Outbox() {
+  const { data, error, reload } = useFetched('outbox', () => api<{ cards: Card[] }>('GET', '/outbox', { isBackground: true }), 5000);
+  return (
+    <>
+      <div class="page-head"><Heading>Outbox</Heading><p class="muted">Cards for Teams, chats and webhooks. A card that failed stays here.</p></div>
+      {error && <Failure text={error} retry={reload} />}
+      {!data ? !error && <Loading what="the outbox" /> : data.cards.length === 0 ? <p class="empty">No card has been written.</p> : (
+        <div class="scroll" tabIndex={0} role="region" aria-label="Cards"><table>
+          <caption class="sr">Cards, newest first</caption>
+          <thead><tr><th scope="col">Written</th><th scope="col">Target</th><th scope="col">Card</th><th scope="col">State</th><th scope="col">Attempts</th><th scope="col">Why</th></tr></thead>
+          <tbody>{data.cards.map((card) => <tr key={card.id}><td>{dayClock(card.time)}</td><td>{card.target}</td><th scope="row">{card.title}</th><td><span class={`state card-${card.state}`}>{card.state}</span></td><td>{card.attempts}</td><td>{card.why ?? ''}</td></tr>)}</tbody>
+        </table></div>
+      )}
+    </>
+  );
+}
+
+type Letter = { stage: string; reason: string; text: string; topic: string; partition: number; seq: number; time: string; key: string; payload: string; payloadEncoding: string };
+export function DeadLetters() {
+  const { data, error, reload } = useFetched('letters', () => api<{ letters: Letter[] }>('GET', '/deadletters?count=100', { isBackground: true }), 15_000);
+  return (
+    <>
+      <div class="page-head"><Heading>Dead letters</Heading><p class="muted">What could not be processed, newest first. Replay with <code>vigil deadletter replay</code>.</p></div>
+      {error && <Failure text={error} retry={reload} />}
+      {!data ? !error && <Loading what="the dead letters" /> : data.letters.length === 0 ? <p class="empty">None: everything that came could be processed.</p> : (
+        <ol class="letters">{data.letters.map((l) => (
+          <li key={`${l.topic} ${l.partition} ${l.seq}`} class="card">
+            <div><b>{l.reason}</b> <span class="muted">{l.stage} · {l.topic} {l.partition}-{l.seq} · from {l.key} · <Age time={l.time} /> ago</span></div>
+            <p>{l.text}</p>
+            <details><summary>Payload</summary><pre tabIndex={0} role="region" aria-label="Payload">{l.payload}</pre>{l.payloadEncoding === 'base64' && <p class="muted">base64</p>}</details>
+          </li>
+        ))}</ol>
+      )}
+    </>
+  );
+}
+
+// ---- the model card: whatever it holds, in the order in which it was written ----
+
+const words = (name: string) => name.replace(/([a-z0-9])([A-Z])/g, '$1 $2').replace(/[_-]/g, ' ').replace(/^./, (c) => c.toUpperCase());
+const plain = (value: unknown): string => (value === null ? '–' : typeof value === 'number' ? String(Number(value.toPrecision(6))) : typeof value === 'boolean' ? (value ? 'yes' : 'no') : String(value));
+const isPlain = (value: unknown) => value === null || typeof value !== 'object';
+
+function Value({ value, level, name }: { value: unknown; level: number; name: string }) {
+  if (isPlain(value)) return <p>{plain(value)}</p>;
+  if (Array.isArray(value)) {
+    if (value.every(isPlain)) return <ul>{value.map((v, i) => <li key={i}>{plain(v)}</li>)}</ul>;
+    const columns = [...new Set(value.flatMap((v) => (isPlain(v) ? [] : Object.keys(v as object))))];
+    if (value.every((v) => !isPlain(v) && !Array.isArray(v) && Object.values(v as object).every(isPlain)))
+      return (
+        <div class="scroll" tabIndex={0} role="region" aria-label={words(name)}><table><caption class="sr">{words(name)}</caption>
+          <thead><tr>{columns.map((c) => <th key={c} scope="col">{words(c)}</th>)}</tr></thead>
+          <tbody>{value.map((v, i) => <tr key={i}>{columns.map((c) => <td key={c}>{c in (v as object) ? plain((v as Record<string, unknown>)[c]) : ''}</td>)}</tr>)}</tbody></table></div>
+      );
+    return <ol>{value.map((v, i) => <li key={i}><Value value={v} level={level} name={name} /></li>)}</ol>;
+  }
+  const entries = Object.entries(value as object);
+  const simple = entries.filter(([, v]) => isPlain(v));
+  const Head = `h${Math.min(6, level)}` as 'h2';
+  return (
+    <>
+      {simple.length > 0 && <dl class="facts">{simple.map(([k, v]) => <div key={k}><dt>{words(k)}</dt><dd>{plain(v)}</dd></div>)}</dl>}
+      {entries.filter(([, v]) => !isPlain(v)).map(([k, v]) => <section key={k}><Head>{words(k)}</Head><Value value={v} level={level + 1} name={k} /></section>)}
+    </>
+  );
+}
+
+export function ModelCard() {
+  const { data, error, reload } = useFetched('model', () => api<Record<string, unknown>>('GET', '/model', { isBackground: true }));
+  return (
+    <>
+      <div class="page-head"><Heading>Model card</Heading><p class="muted">What the model is, what it was made from, how well it does, where it must not be used.</p></div>
+      {error && <Failure text={error} retry={reload} />}
+      {!data && !error && <Loading what="the model card" />}
+      {data && <div class="model-card"><Value value={data} level={2} name="model" /></div>}
+    </>
+  );
+}
