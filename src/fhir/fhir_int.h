@@ -1,0 +1,377 @@
+/* fhir_int.h -- what the files of the FHIR store share. Private to src/fhir.
+ *
+ * The way of a write:   text -> draft (draft.c: parse, check, splice, index) -> commit.c -> engine
+ * The way of a search:  query text -> struct fhir_query (query.c) -> engine -> results
+ *
+ * Nothing here knows a resource type by name: what differs between types stands in tables (types.c,
+ * search_params.c, validate.c).
+ */
+#ifndef VG_FHIR_FHIR_INT_H
+#define VG_FHIR_FHIR_INT_H
+
+#include "base/clock.h"
+#include "base/json.h"
+#include "fhir/fhir.h"
+
+#define FHIR_RESOURCE_BYTES_MAX (8u << 20)
+#define FHIR_ID_BYTES_MAX 64u
+#define FHIR_COUNT_USUAL 50u /* _count when none is given */
+#define FHIR_COUNT_MAX 1000u /* more is cut to this */
+#define FHIR_VALUES_MAX 200u /* OR values of one search parameter */
+#define FHIR_FILTERS_MAX 32u /* AND filters of one search */
+#define FHIR_CHAIN_MAX 200u  /* targets that a chained search may name */
+#define FHIR_BUNDLE_ENTRIES_MAX 10000u
+#define FHIR_SCRATCH_BYTES_MAX ((size_t)512 << 20)
+
+/* ---- refusals ---- */
+
+/* Why a request was refused, for the OperationOutcome; the text is in the vg_err beside it. */
+struct fhir_issue {
+    int http_status;
+    const char *code; /* R4 value set issue-type */
+    struct vg_slice expression;
+};
+
+/* Fills both (neither may be NULL) and returns VG_REJECT. */
+__attribute__((format(printf, 6, 7))) enum vg_status
+fhir_refuse(struct fhir_issue *issue, struct vg_err *err, int http_status, const char *code,
+            struct vg_slice expression, const char *fmt, ...);
+
+/* ---- resource types (types.c) ---- */
+
+/* 1..count in the order of a list that only grows: the number is the key on disk. 0 = none. */
+unsigned fhir_type_find(struct vg_slice name);
+const char *fhir_type_name(unsigned type);
+unsigned fhir_type_count(void);
+/* Many per patient and day: a search that names neither patient nor code never walks a token. */
+bool fhir_type_is_series(unsigned type);
+
+bool fhir_id_is_ok(struct vg_slice id);
+/* A new id whose beginning grows with time, so that inserts append. */
+struct vg_slice fhir_id_draw(struct vg_arena *arena);
+
+/* ---- times and numbers as ranges (range.c) ---- */
+
+/* Half-open [low, high) in microseconds. */
+struct fhir_span {
+    int64_t low_us, high_us;
+};
+#define FHIR_NO_DATE INT64_MIN          /* low and high of a resource without a date */
+#define FHIR_OPEN_START (INT64_MIN + 1) /* a Period without start */
+#define FHIR_OPEN_END INT64_MAX
+
+enum fhir_precision {
+    FHIR_YEAR = 1,
+    FHIR_MONTH,
+    FHIR_DAY,
+    FHIR_MINUTE,
+    FHIR_SECOND,
+};
+
+/* FHIR date, dateTime and instant, and the looser forms of search values. A value without a zone is
+ * read as UTC. */
+bool fhir_time_parse(struct vg_slice text, struct fhir_span *ret_span,
+                     enum fhir_precision *ret_precision, bool *ret_has_zone);
+
+/* A decimal and half of its last digit's place: 100 -> 0.5, 100.00 -> 0.005, 1e2 -> 50. */
+bool fhir_number_parse(struct vg_slice text, double *ret_value, double *ret_half);
+
+/* ---- search parameters (search_params.c) ---- */
+
+enum fhir_kind {
+    FHIR_TOKEN,
+    FHIR_REFERENCE,
+    FHIR_DATE,
+    FHIR_STRING,
+    FHIR_QUANTITY,
+    FHIR_COMPOSITE, /* token and quantity */
+    FHIR_SPECIAL,   /* _id, _lastUpdated: columns of the resource */
+};
+
+enum fhir_role {
+    FHIR_ROLE_NONE,
+    FHIR_ROLE_PATIENT,   /* whose it is */
+    FHIR_ROLE_CODE,      /* what it says */
+    FHIR_ROLE_COMPONENT, /* what its components say */
+    FHIR_ROLE_DATE,      /* when it was true */
+};
+
+/* One place in a resource that is indexed. Several parameters may look at the same place, which is
+ * indexed once. */
+struct fhir_path {
+    unsigned type;
+    enum fhir_kind kind;
+    enum fhir_role role;
+    char text[64]; /* "component.code", "effective[x]" */
+    uint32_t key;  /* on disk */
+};
+
+struct fhir_param {
+    const char *type, *name;
+    enum fhir_kind kind;
+    const char *path; /* "code|component.code"; composite: "code$valueQuantity" */
+    const char
+        *target; /* reference: "Patient,Device", the first is what a bare id means; NULL = any */
+    bool is_selective; /* few resources share one value: search by it first */
+};
+
+#define FHIR_PARAM_PATHS_MAX 3
+
+struct fhir_param_view {
+    const struct fhir_param *param;
+    const struct fhir_path *paths[FHIR_PARAM_PATHS_MAX];
+    size_t path_count;
+    /* composite only: the quantity beside each path above */
+    const struct fhir_path *values[FHIR_PARAM_PATHS_MAX];
+};
+
+/* NULL: this type has no such parameter. */
+const struct fhir_param_view *fhir_param_find(unsigned type, struct vg_slice name);
+/* The index-th parameter of the type, in table order; NULL at the end. */
+const struct fhir_param_view *fhir_param_at(unsigned type, size_t index);
+const struct fhir_path *fhir_role_path(unsigned type, enum fhir_role role);
+/* Changes when the index on disk must be rebuilt. */
+int64_t fhir_params_fingerprint(void);
+/* True if `name` (len bytes) is in the comma-separated `list`. */
+bool fhir_list_has(const char *list, struct vg_slice name);
+
+/* What a resource is found by. Slices point into the resource's tree or the arena. */
+struct fhir_index_row {
+    enum fhir_kind kind; /* TOKEN, REFERENCE, DATE, STRING, QUANTITY */
+    const struct fhir_path *path;
+    uint32_t part;          /* which component: 1.., 0 = the resource itself */
+    bool has_any_system;    /* a plain code: its system is implied */
+    struct vg_slice text;   /* code, "Type/id", folded string, quantity's code */
+    struct vg_slice system; /* of the code; string: as written */
+    struct vg_slice unit;   /* quantity: its text */
+    struct fhir_span span;
+    double value;
+};
+
+struct fhir_index {
+    struct fhir_index_row *rows; /* without those of the roles patient (a Patient), code and date */
+    size_t count, capacity;
+    struct fhir_index_row *codes; /* roles code and component */
+    size_t code_count, code_capacity;
+    struct vg_slice patient; /* "Patient/p1" or empty */
+    struct fhir_span span;   /* role date; FHIR_NO_DATE */
+};
+
+VG_CHECK enum vg_status fhir_index_make(struct vg_arena *arena, unsigned type,
+                                        const struct vg_json *root, struct vg_slice base_url,
+                                        struct fhir_index *ret_index, struct vg_err *err);
+
+/* All values at a path; arrays are entered. */
+void fhir_path_walk(const struct vg_json *root, const char *path,
+                    void (*each)(const struct vg_json *value, uint32_t part, void *ctx), void *ctx);
+
+/* "Patient/p1" of "Patient/p1/_history/2" or "<base>/Patient/p1"; else the text as it is. */
+struct vg_slice fhir_reference_plain(struct vg_slice reference, struct vg_slice base_url);
+/* Cuts "Type/id"; false when it is not of this form or the type is unknown. */
+bool fhir_reference_cut(struct vg_slice reference, unsigned *ret_type, struct vg_slice *ret_id);
+/* Lower case, accents off. {NULL, 0} when the arena is full. */
+struct vg_slice fhir_fold(struct vg_arena *arena, struct vg_slice text);
+
+/* ---- checks (validate.c) ---- */
+
+VG_CHECK enum vg_status fhir_validate(struct vg_arena *arena, unsigned type,
+                                      const struct vg_json *root, struct fhir_issue *issue,
+                                      struct vg_err *err);
+
+/* ---- a resource on its way in (draft.c) ---- */
+
+struct fhir_draft {
+    const struct vg_json *root;
+    struct vg_slice before, after; /* the text around `"versionId":…,"lastUpdated":…` */
+    bool needs_comma;              /* more of meta follows */
+    struct fhir_index index;
+};
+
+/* Parses, checks, and cuts `body` so that id is `id`. Everything lies in the arena or in `body`. */
+VG_CHECK enum vg_status fhir_draft_make(struct vg_arena *arena, unsigned type, struct vg_slice id,
+                                        struct vg_slice body, struct vg_slice base_url,
+                                        struct fhir_draft *ret_draft, struct fhir_issue *issue,
+                                        struct vg_err *err);
+/* The text that is stored. {NULL, 0} when the arena is full. */
+struct vg_slice fhir_draft_text(struct vg_arena *arena, const struct fhir_draft *draft,
+                                uint64_t version, int64_t updated_us);
+/* Same content: members in any order, numbers digit by digit, without meta's version and time. */
+bool fhir_is_same(const struct vg_json *a, const struct vg_json *b);
+VG_CHECK enum vg_status fhir_parse(struct vg_arena *arena, struct vg_slice text,
+                                   struct vg_json **ret_root, struct fhir_issue *issue,
+                                   struct vg_err *err);
+
+/* ---- searches (query.c) ---- */
+
+enum fhir_prefix {
+    FHIR_EQ,
+    FHIR_NE,
+    FHIR_GT,
+    FHIR_LT,
+    FHIR_GE,
+    FHIR_LE,
+    FHIR_SA,
+    FHIR_EB,
+    FHIR_AP
+};
+
+struct fhir_value {
+    enum fhir_prefix prefix; /* date, quantity */
+    struct vg_slice text;    /* code, "Type/id", string, id */
+    struct vg_slice system;
+    bool has_system,
+        has_code; /* "sys|code" TT, "code" FT, "|code" TT with empty system, "sys|" TF */
+    struct fhir_span span;
+    double number, half;
+    struct vg_slice unit_system, unit;
+    bool has_unit_system;
+};
+
+enum fhir_modifier { FHIR_PLAIN, FHIR_NOT, FHIR_EXACT, FHIR_CONTAINS };
+
+struct fhir_filter {
+    const struct fhir_param_view *param;
+    enum fhir_modifier modifier;
+    struct fhir_value *values; /* any of these */
+    size_t value_count;
+};
+
+struct fhir_include {
+    const struct fhir_param_view *param;
+    unsigned target; /* 0 = any */
+};
+
+enum fhir_sort { FHIR_SORT_DATE, FHIR_SORT_UPDATED, FHIR_SORT_ID };
+
+struct fhir_query {
+    unsigned type;
+    struct fhir_filter filters[FHIR_FILTERS_MAX]; /* all of these */
+    size_t filter_count;
+    enum fhir_sort sort;
+    bool is_descending;
+    uint32_t count; /* page */
+    bool wants_total, is_count_only;
+    bool has_cursor;
+    struct vg_slice cursor_text; /* _id */
+    int64_t cursor_number, cursor_key;
+    struct fhir_include includes[8];
+    size_t include_count;
+    struct vg_slice elements[32];
+    size_t element_count;
+    struct vg_slice self; /* what was understood, in URL form, without the cursor */
+    int64_t only_code;    /* $lastn: this code column alone; 0 = as the filters say */
+};
+
+/* A chained search's inner question: the references ("Type/id") that match, or VG_REJECT. */
+struct fhir_chain {
+    enum vg_status (*find)(void *ctx, unsigned type, struct vg_slice name, struct vg_slice value,
+                           struct vg_slice **ret_references, size_t *ret_count,
+                           struct fhir_issue *issue, struct vg_err *err);
+    void *ctx;
+};
+
+VG_CHECK enum vg_status fhir_query_parse(struct vg_arena *arena, unsigned type,
+                                         struct vg_slice text, bool is_strict,
+                                         struct vg_slice base_url, const struct fhir_chain *chain,
+                                         struct fhir_query *ret_query, struct fhir_issue *issue,
+                                         struct vg_err *err);
+
+/* ---- the store (store.c), for commit.c, bundle.c and rest.c ---- */
+
+struct fhir_engine;
+
+struct fhir_store {
+    const struct fhir_engine *engine;
+    void *self; /* the engine's */
+    struct vg_slice base_url;
+    struct fhir_rest *rest;
+    _Atomic uint64_t *change_counts; /* by type */
+};
+
+/* A search in a view that is open already (a write transaction, say). */
+VG_CHECK enum vg_status fhir_search_in(struct fhir_store *store, void *view, unsigned type,
+                                       struct vg_slice query, bool is_strict,
+                                       struct vg_arena *arena, struct fhir_results *ret_results,
+                                       struct fhir_issue *issue, struct vg_err *err);
+VG_CHECK enum vg_status fhir_lastn_in(struct fhir_store *store, void *view, struct vg_slice query,
+                                      bool is_strict, struct vg_arena *arena,
+                                      struct fhir_results *ret_results, struct fhir_issue *issue,
+                                      struct vg_err *err);
+/* Body cut down to mandatory and asked-for members, tagged SUBSETTED. */
+VG_CHECK enum vg_status fhir_elements_cut(struct vg_arena *arena, unsigned type,
+                                          struct vg_slice body, const struct vg_slice *names,
+                                          size_t count, struct vg_slice *ret_body,
+                                          struct vg_err *err);
+/* True: this top-level member may not be left out (1..1, or changes the meaning). */
+bool fhir_is_mandatory(unsigned type, struct vg_slice member);
+
+/* ---- writing (commit.c) ---- */
+
+/* One write of a commit. The outcome is filled in by fhir_ops_run. */
+struct fhir_op {
+    enum { FHIR_OP_CREATE, FHIR_OP_UPDATE, FHIR_OP_DELETE } what;
+    unsigned type;
+    struct vg_slice id;    /* update and delete */
+    struct vg_slice query; /* conditional create or update; ptr NULL = none */
+    struct vg_slice body;
+    struct vg_slice full_url;   /* bundle: what others call it */
+    const struct vg_json *root; /* bundle: the parsed resource, for the references in it */
+    uint64_t if_match;          /* 0 = any */
+    bool is_if_none_match;      /* update: only if there is none */
+
+    struct fhir_draft draft;
+    bool is_drafted, has_conditional_reference, is_matched;
+
+    int http_status;
+    uint64_t version;
+    int64_t updated_us;
+    bool is_unchanged;
+    struct vg_slice stored; /* the text now current; empty after delete or match */
+};
+
+struct fhir_ops {
+    struct fhir_store *store;
+    struct fhir_op *ops;
+    size_t count;
+    bool is_transaction; /* references among the ops are rewritten */
+    struct vg_arena *arena;
+    struct fhir_issue *issue;
+    size_t failed;        /* index of the refused one */
+    struct vg_map *names; /* private: fullUrl -> op */
+};
+
+/* Before the transaction: everything that needs no look into the store. */
+VG_CHECK enum vg_status fhir_ops_prepare(struct fhir_ops *ops, struct vg_err *err);
+/* Inside it. */
+VG_CHECK enum vg_status fhir_ops_run(struct fhir_ops *ops, void *view, struct vg_err *err);
+/* After it was committed: counts the changes. */
+void fhir_ops_done(struct fhir_ops *ops);
+void fhir_ops_fini(struct fhir_ops *ops);
+
+/* ---- bundles (bundle.c) ---- */
+
+enum fhir_prefer {
+    FHIR_PREFER_NONE,
+    FHIR_PREFER_MINIMAL,
+    FHIR_PREFER_REPRESENTATION,
+    FHIR_PREFER_OUTCOME
+};
+
+/* Runs a batch or a transaction; the answer's Bundle is written to `out`. */
+VG_CHECK enum vg_status fhir_bundle_run(struct fhir_store *store, struct vg_slice text,
+                                        enum fhir_prefer prefer, struct vg_arena *arena,
+                                        struct vg_buf *out, struct fhir_issue *issue,
+                                        struct vg_err *err);
+/* A searchset or history Bundle. */
+void fhir_bundle_write(struct fhir_store *store, const char *kind, struct vg_slice self_url,
+                       struct vg_slice next_url, const struct fhir_results *results,
+                       struct vg_buf *out);
+void fhir_outcome_write(struct vg_buf *out, const char *severity, const struct fhir_issue *issue,
+                        const char *text);
+
+/* ---- REST ---- */
+
+void fhir_capability_write(struct fhir_store *store, struct vg_buf *out);
+void fhir_rest_close(struct fhir_rest *rest); /* NULL is fine */
+
+#endif

@@ -1,0 +1,753 @@
+/* store.c -- the FHIR store's front: opens an engine, reads, commits, searches.
+ *
+ * Threads: every function may be called from any thread. A read takes a view (a snapshot) from the
+ * engine; a write goes through the engine's queue.
+ */
+#include "base/http_server.h"
+#include "base/map.h"
+#include "fhir/engine.h"
+
+#include <inttypes.h>
+#include <stdatomic.h>
+#include <stdio.h>
+#include <stdlib.h>
+
+const struct fhir_engine *const fhir_engines[] = {&fhir_engine_sqlite, NULL};
+
+enum vg_status fhir_open(const struct fhir_config *config, struct fhir_store **ret_store,
+                         struct vg_err *err)
+{
+    struct fhir_store *store = calloc(1, sizeof(*store));
+    char *base = strdup(config->base_url ? config->base_url : "");
+    enum vg_status st = VG_OK;
+
+    if (store)
+        store->change_counts = calloc(fhir_type_count() + 1, sizeof(*store->change_counts));
+    if (!store || !base || !store->change_counts) {
+        free(base);
+        st = vg_fail(err, VG_RETRY, "fhir.memory", 0, "no memory for the store");
+        goto done;
+    }
+    store->base_url = vg_slice_of(base);
+    while (store->base_url.len && base[store->base_url.len - 1] == '/')
+        base[--store->base_url.len] = '\0';
+    for (size_t i = 0; fhir_engines[i] && !store->engine; i++)
+        if (!config->engine || strcmp(config->engine, fhir_engines[i]->name) == 0)
+            store->engine = fhir_engines[i];
+    if (!store->engine) {
+        st = vg_fail(err, VG_FATAL, "fhir.engine", 0, "no engine called '%s'", config->engine);
+        goto done;
+    }
+    struct fhir_config own = *config;
+
+    own.base_url = base;
+    st = store->engine->open(&own, &store->self, err);
+    if (st == VG_OK) {
+        *ret_store = store;
+        store = NULL;
+    }
+done:
+    fhir_close(store);
+    return st;
+}
+
+void fhir_close(struct fhir_store *store)
+{
+    if (!store)
+        return;
+    fhir_rest_close(store->rest);
+    if (store->engine)
+        store->engine->close(store->self);
+    free((void *)(uintptr_t)store->base_url.ptr);
+    free(store->change_counts);
+    free(store);
+}
+
+uint64_t fhir_change_count(struct fhir_store *store, const char *type)
+{
+    return atomic_load(&store->change_counts[fhir_type_find(vg_slice_of(type))]);
+}
+
+/* ---- reading ---- */
+
+static enum vg_status known_type(struct vg_slice name, unsigned *ret_type, struct vg_err *err)
+{
+    *ret_type = fhir_type_find(name);
+    if (*ret_type == 0)
+        return vg_fail(err, VG_REJECT, "fhir.type", 0, "this is not a resource type of R4");
+    return VG_OK;
+}
+
+enum vg_status fhir_read(struct fhir_store *store, struct vg_slice type_name, struct vg_slice id,
+                         uint64_t version, struct vg_arena *arena,
+                         struct fhir_resource *ret_resource, struct vg_err *err)
+{
+    struct fhir_resource resource = {.type = type_name};
+    struct fhir_current current = {0};
+    struct fhir_found_list found = {0};
+    void *view = NULL;
+    unsigned type;
+    enum vg_status st = known_type(type_name, &type, err);
+
+    if (st != VG_OK)
+        return st;
+    st = store->engine->view_begin(store->self, &view, err);
+    if (st != VG_OK)
+        return st;
+    if (version) {
+        st = store->engine->versions(view, type, id, version, arena, &found, err);
+        if (st == VG_OK)
+            resource = found.items[0].resource;
+    } else {
+        st = store->engine->current(view, type, id, arena, &current, err);
+        if (st == VG_OK && !current.key)
+            st = VG_END;
+        resource.version = current.version;
+        resource.last_updated_us = current.updated_us;
+        resource.is_deleted = current.is_deleted;
+        resource.body = current.body;
+    }
+    store->engine->view_end(store->self, view);
+    if (st != VG_OK)
+        return st;
+    resource.type = vg_slice_of(fhir_type_name(type));
+    resource.id = vg_arena_dup(arena, id);
+    if (!resource.id.ptr)
+        return vg_fail(err, VG_REJECT, "fhir.memory", 0, "no room for the resource");
+    *ret_resource = resource;
+    return VG_OK;
+}
+
+static enum vg_status to_results(const struct fhir_found_list *found, struct vg_arena *arena,
+                                 size_t extra, struct fhir_results *ret_results, struct vg_err *err)
+{
+    struct fhir_results results = {
+        .count = found->count, .match_count = found->count, .has_more = found->has_more};
+
+    results.resources =
+        vg_arena_alloc(arena, (found->count + extra + 1) * sizeof(*results.resources));
+    if (!results.resources)
+        return vg_fail(err, VG_REJECT, "fhir.memory", 0, "no room for the results");
+    for (size_t i = 0; i < found->count; i++)
+        results.resources[i] = found->items[i].resource;
+    *ret_results = results;
+    return VG_OK;
+}
+
+enum vg_status fhir_history(struct fhir_store *store, struct vg_slice type_name, struct vg_slice id,
+                            struct vg_arena *arena, struct fhir_results *ret_results,
+                            struct vg_err *err)
+{
+    struct fhir_found_list found = {0};
+    void *view = NULL;
+    unsigned type;
+    enum vg_status st = known_type(type_name, &type, err);
+
+    if (st == VG_OK)
+        st = store->engine->view_begin(store->self, &view, err);
+    if (st != VG_OK)
+        return st;
+    st = store->engine->versions(view, type, id, 0, arena, &found, err);
+    store->engine->view_end(store->self, view);
+    return st == VG_OK ? to_results(&found, arena, 0, ret_results, err) : st;
+}
+
+/* ---- writing ---- */
+
+static enum vg_status commit_work(void *ctx, void *view, struct vg_err *err)
+{
+    return fhir_ops_run(ctx, view, err);
+}
+
+static enum vg_status ops_of(const struct fhir_write *writes, size_t count, struct fhir_ops *ops,
+                             struct vg_err *err)
+{
+    for (size_t i = 0; i < count; i++) {
+        const struct fhir_write *write = &writes[i];
+        struct fhir_op *op = &ops->ops[i];
+
+        ops->failed = i;
+        op->type = fhir_type_find(write->type);
+        op->body = write->body;
+        op->id = write->id;
+        op->query = write->if_none_exist;
+        op->if_match = write->if_match;
+        switch (write->what) {
+        case FHIR_CREATE:
+            op->what = FHIR_OP_CREATE;
+            break;
+        case FHIR_UPDATE:
+            op->what = FHIR_OP_UPDATE;
+            op->query = (struct vg_slice){0};
+            break;
+        case FHIR_DELETE:
+            op->what = FHIR_OP_DELETE;
+            op->query = (struct vg_slice){0};
+            break;
+        }
+        if (op->type == 0)
+            return fhir_refuse(ops->issue, err, 404, "not-supported", (struct vg_slice){0},
+                               "this is not a resource type of R4");
+        if (op->what != FHIR_OP_CREATE && !fhir_id_is_ok(op->id))
+            return fhir_refuse(ops->issue, err, 400, "value", VG_SLICE("id"),
+                               "id must be 1 to 64 of A-Z a-z 0-9 - .");
+    }
+    return VG_OK;
+}
+
+enum vg_status fhir_commit(struct fhir_store *store, const struct fhir_write *writes, size_t count,
+                           struct vg_arena *arena, struct fhir_written *written, size_t *ret_failed,
+                           struct vg_err *err)
+{
+    struct vg_arena scratch;
+    struct fhir_issue issue = {0};
+    struct vg_err why = {0};
+    struct fhir_ops ops = {.store = store, .count = count, .arena = &scratch, .issue = &issue};
+    enum vg_status st;
+
+    if (count == 0)
+        return VG_OK;
+    vg_arena_init(&scratch, FHIR_SCRATCH_BYTES_MAX);
+    ops.ops = vg_arena_alloc(&scratch, count * sizeof(*ops.ops));
+    st = ops.ops ? ops_of(writes, count, &ops, &why)
+                 : vg_fail(&why, VG_RETRY, "fhir.memory", 0, "no room for %zu writes", count);
+    if (st == VG_OK)
+        st = fhir_ops_prepare(&ops, &why);
+    if (st == VG_OK)
+        st = store->engine->transact(store->self, commit_work, &ops, &why);
+    if (st == VG_OK)
+        fhir_ops_done(&ops);
+    for (size_t i = 0; i < count && st == VG_OK; i++) {
+        const struct fhir_op *op = &ops.ops[i];
+
+        written[i] = (struct fhir_written){.http_status = op->http_status,
+                                           .id = vg_arena_dup(arena, op->id),
+                                           .version = op->version,
+                                           .last_updated_us = op->updated_us,
+                                           .is_unchanged = op->is_unchanged || op->is_matched};
+        if (!written[i].id.ptr)
+            written[i].id =
+                (struct vg_slice){0}; /* committed all the same; the id is in the store */
+    }
+    if (st == VG_REJECT) {
+        written[ops.failed] = (struct fhir_written){
+            .http_status = issue.http_status ? issue.http_status : 422,
+            .issue = issue.code ? issue.code : "processing",
+            .expression = issue.expression.len ? vg_arena_dup(arena, issue.expression)
+                                               : (struct vg_slice){0}};
+        if (ret_failed)
+            *ret_failed = ops.failed;
+    }
+    if (st != VG_OK && err)
+        *err = why;
+    fhir_ops_fini(&ops);
+    vg_arena_fini(&scratch);
+    return st;
+}
+
+/* ---- searching ---- */
+
+struct chaining {
+    struct fhir_store *store;
+    void *view;
+    struct vg_arena *arena;
+};
+
+static enum vg_status chain_find(void *ctx, unsigned type, struct vg_slice name,
+                                 struct vg_slice value, struct vg_slice **ret_references,
+                                 size_t *ret_count, struct fhir_issue *issue, struct vg_err *err)
+{
+    const struct chaining *in = ctx;
+    struct fhir_query *query = vg_arena_alloc(in->arena, sizeof(*query));
+    struct fhir_found_list found = {0};
+    struct vg_slice *references;
+    struct vg_buf text;
+    enum vg_status st;
+
+    vg_buf_init(&text, 64u << 10);
+    vg_url_encode(&text, name);
+    vg_buf_put_byte(&text, '=');
+    vg_url_encode(&text, value);
+    if (!query || !vg_buf_ok(&text)) {
+        vg_buf_fini(&text);
+        return vg_fail(err, VG_REJECT, "fhir.memory", 0, "no room for a chained search");
+    }
+    st = fhir_query_parse(in->arena, type, vg_buf_slice(&text), true, in->store->base_url, NULL,
+                          query, issue, err);
+    vg_buf_fini(&text);
+    if (st != VG_OK)
+        return st;
+    query->count = FHIR_CHAIN_MAX;
+    st = in->store->engine->search(in->view, query, in->arena, &found, err);
+    if (st == VG_OK && found.has_more)
+        st = fhir_refuse(issue, err, 400, "too-costly", (struct vg_slice){0},
+                         "a chained search leads to more than %u resources", FHIR_CHAIN_MAX);
+    if (st != VG_OK)
+        return st;
+    references = vg_arena_alloc(in->arena, (found.count + 1) * sizeof(*references));
+    for (size_t i = 0; references && i < found.count; i++) {
+        references[i] = vg_arena_printf(in->arena, "%s/%.*s", fhir_type_name(type),
+                                        VG_FMT(found.items[i].resource.id));
+        if (!references[i].ptr)
+            references = NULL;
+    }
+    if (!references)
+        return vg_fail(err, VG_REJECT, "fhir.memory", 0, "no room for a chained search");
+    *ret_references = references;
+    *ret_count = found.count;
+    return VG_OK;
+}
+
+/* ---- _include ---- */
+
+struct including {
+    struct fhir_store *store;
+    void *view;
+    struct vg_arena *arena;
+    struct fhir_results *results;
+    size_t capacity;
+    struct vg_map seen;
+    unsigned target;
+    enum vg_status status;
+    struct vg_err *err;
+};
+
+static void include_one(const struct vg_json *value, uint32_t part, void *ctx)
+{
+    struct including *in = ctx;
+    struct vg_slice name =
+        fhir_reference_plain(vg_json_get_text(value, "reference"), in->store->base_url);
+    struct fhir_results *results = in->results;
+    struct fhir_current current;
+    struct fhir_resource *grown;
+    struct vg_slice id;
+    unsigned type;
+    bool is_ok;
+
+    (void)part;
+    if (in->status != VG_OK || !fhir_reference_cut(name, &type, &id) ||
+        (in->target && type != in->target) || vg_map_get(&in->seen, name))
+        return;
+    (void)vg_map_put(&in->seen, name, in, &is_ok);
+    in->status = in->store->engine->current(in->view, type, id, in->arena, &current, in->err);
+    if (in->status != VG_OK || !current.key || current.is_deleted)
+        return;
+    if (results->count == in->capacity) {
+        grown = vg_arena_alloc(in->arena, in->capacity * 2 * sizeof(*grown));
+        if (grown) {
+            memcpy(grown, results->resources, results->count * sizeof(*grown));
+            results->resources = grown;
+            in->capacity *= 2;
+        }
+    }
+    id = vg_arena_dup(in->arena, id);
+    if (results->count == in->capacity || !id.ptr) {
+        in->status = vg_fail(in->err, VG_REJECT, "fhir.memory", 0, "no room for the results");
+        return;
+    }
+    results->resources[results->count++] =
+        (struct fhir_resource){.type = vg_slice_of(fhir_type_name(type)),
+                               .id = id,
+                               .version = current.version,
+                               .last_updated_us = current.updated_us,
+                               .body = current.body};
+}
+
+static enum vg_status include_all(struct fhir_store *store, void *view,
+                                  const struct fhir_query *query, struct vg_arena *arena,
+                                  struct fhir_results *results, struct fhir_issue *issue,
+                                  struct vg_err *err)
+{
+    struct including in = {.store = store,
+                           .view = view,
+                           .arena = arena,
+                           .results = results,
+                           .capacity = results->count + 1,
+                           .err = err};
+    struct vg_arena scratch;
+    bool is_ok;
+
+    vg_arena_init(&scratch, FHIR_SCRATCH_BYTES_MAX);
+    vg_map_init(&in.seen);
+    for (size_t i = 0; i < results->match_count; i++) {
+        struct vg_slice name =
+            vg_arena_printf(&scratch, "%.*s/%.*s", VG_FMT(results->resources[i].type),
+                            VG_FMT(results->resources[i].id));
+
+        (void)vg_map_put(&in.seen, name, &in, &is_ok);
+    }
+    for (size_t i = 0; i < results->match_count && in.status == VG_OK; i++) {
+        struct vg_json *root = NULL;
+
+        vg_arena_reset(&scratch);
+        in.status = fhir_parse(&scratch, results->resources[i].body, &root, issue, err);
+        for (size_t n = 0; n < query->include_count && in.status == VG_OK; n++) {
+            in.target = query->includes[n].target;
+            if (!in.target && query->includes[n].param->param->target &&
+                strcmp(query->includes[n].param->param->name, "patient") == 0)
+                in.target = fhir_type_find(VG_SLICE("Patient"));
+            fhir_path_walk(root, query->includes[n].param->paths[0]->text, include_one, &in);
+        }
+    }
+    vg_map_fini(&in.seen, NULL);
+    vg_arena_fini(&scratch);
+    return in.status;
+}
+
+/* ---- _elements ---- */
+
+enum vg_status fhir_elements_cut(struct vg_arena *arena, unsigned type, struct vg_slice body,
+                                 const struct vg_slice *names, size_t count,
+                                 struct vg_slice *ret_body, struct vg_err *err)
+{
+    const struct vg_slice tag = VG_SLICE("{\"system\":\"http://terminology.hl7.org/CodeSystem/"
+                                         "v3-ObservationValue\",\"code\":\"SUBSETTED\"}");
+    struct vg_arena scratch;
+    struct vg_json *root = NULL;
+    struct fhir_issue issue;
+    struct vg_json_writer w;
+    struct vg_buf out;
+    enum vg_status st;
+
+    vg_arena_init(&scratch, FHIR_SCRATCH_BYTES_MAX);
+    vg_buf_init(&out, FHIR_RESOURCE_BYTES_MAX * 2);
+    st = fhir_parse(&scratch, body, &root, &issue, err);
+    if (st != VG_OK)
+        goto done;
+    vg_json_writer_init(&w, &out);
+    vg_json_open_object(&w);
+    for (const struct vg_json *member = root->child; member; member = member->next) {
+        bool is_wanted = fhir_is_mandatory(type, member->name);
+
+        for (size_t i = 0; i < count && !is_wanted; i++) {
+            struct vg_slice plain = member->name;
+
+            if (plain.len && plain.ptr[0] == '_')
+                plain = vg_slice_from(plain, 1);
+            /* "value" asks for valueQuantity as well: the family of the choice. */
+            is_wanted = vg_slice_eq(plain, names[i]) ||
+                        (vg_slice_starts(plain, names[i]) && plain.len > names[i].len &&
+                         plain.ptr[names[i].len] >= 'A' && plain.ptr[names[i].len] <= 'Z');
+        }
+        if (!is_wanted)
+            continue;
+        vg_json_name_slice(&w, member->name);
+        if (!vg_slice_is(member->name, "meta") || member->type != VG_JSON_OBJECT) {
+            vg_json_put_raw(&w, member->source);
+            continue;
+        }
+        vg_json_open_object(&w);
+        for (const struct vg_json *one = member->child; one; one = one->next) {
+            if (vg_slice_is(one->name, "tag"))
+                continue;
+            vg_json_name_slice(&w, one->name);
+            vg_json_put_raw(&w, one->source);
+        }
+        vg_json_name(&w, "tag");
+        vg_json_open_array(&w);
+        const struct vg_json *tags = vg_json_get(member, "tag");
+
+        for (const struct vg_json *one = tags ? tags->child : NULL; one; one = one->next)
+            vg_json_put_raw(&w, one->source);
+        vg_json_put_raw(&w, tag);
+        vg_json_close_array(&w);
+        vg_json_close_object(&w);
+    }
+    vg_json_close_object(&w);
+    *ret_body = vg_buf_ok(&out) ? vg_arena_dup(arena, vg_buf_slice(&out)) : (struct vg_slice){0};
+    if (!ret_body->ptr)
+        st = vg_fail(err, VG_REJECT, "fhir.memory", 0, "no room for the results");
+done:
+    vg_buf_fini(&out);
+    vg_arena_fini(&scratch);
+    return st;
+}
+
+static enum vg_status trim(const struct fhir_query *query, struct vg_arena *arena,
+                           struct fhir_results *results, struct vg_err *err)
+{
+    enum vg_status st = VG_OK;
+
+    for (size_t i = 0; i < results->match_count && query->element_count && st == VG_OK; i++)
+        st = fhir_elements_cut(arena, query->type, results->resources[i].body, query->elements,
+                               query->element_count, &results->resources[i].body, err);
+    return st;
+}
+
+/* Where the next page begins: after the last match, told by its sort value and key. */
+static enum vg_status next_page(const struct fhir_query *query, const struct fhir_found_list *found,
+                                struct vg_arena *arena, struct fhir_results *results,
+                                struct vg_err *err)
+{
+    const struct fhir_found *last = found->count ? &found->items[found->count - 1] : NULL;
+    const char *amp = query->self.len ? "&" : "";
+
+    if (!found->has_more || !last)
+        return VG_OK;
+    results->next_query =
+        query->sort == FHIR_SORT_ID
+            ? vg_arena_printf(arena, "%.*s%s_after=%.*s_%" PRId64, VG_FMT(query->self), amp,
+                              VG_FMT(last->resource.id), last->key)
+            : vg_arena_printf(arena, "%.*s%s_after=%" PRId64 "_%" PRId64, VG_FMT(query->self), amp,
+                              last->sort_number, last->key);
+    if (!results->next_query.ptr)
+        return vg_fail(err, VG_REJECT, "fhir.memory", 0, "no room for the results");
+    return VG_OK;
+}
+
+enum vg_status fhir_search_in(struct fhir_store *store, void *view, unsigned type,
+                              struct vg_slice text, bool is_strict, struct vg_arena *arena,
+                              struct fhir_results *ret_results, struct fhir_issue *issue,
+                              struct vg_err *err)
+{
+    struct chaining chaining = {store, view, arena};
+    struct fhir_chain chain = {chain_find, &chaining};
+    struct fhir_query *query = vg_arena_alloc(arena, sizeof(*query));
+    struct fhir_found_list found = {0};
+    struct fhir_results results;
+    enum vg_status st;
+
+    if (!query)
+        return vg_fail(err, VG_REJECT, "fhir.memory", 0, "no room for the search");
+    st = fhir_query_parse(arena, type, text, is_strict, store->base_url, &chain, query, issue, err);
+    if (st == VG_OK)
+        st = store->engine->search(view, query, arena, &found, err);
+    if (st == VG_OK)
+        st = to_results(&found, arena, 0, &results, err);
+    if (st == VG_OK)
+        st = next_page(query, &found, arena, &results, err);
+    if (st == VG_OK && query->include_count && results.count)
+        st = include_all(store, view, query, arena, &results, issue, err);
+    if (st == VG_OK)
+        st = trim(query, arena, &results, err);
+    if (st != VG_OK)
+        return st;
+    results.has_total = query->wants_total || query->is_count_only;
+    results.total = found.total;
+    results.self_query = query->self;
+    *ret_results = results;
+    return VG_OK;
+}
+
+enum vg_status fhir_search(struct fhir_store *store, struct vg_slice type_name,
+                           struct vg_slice query, struct vg_arena *arena,
+                           struct fhir_results *ret_results, struct vg_err *err)
+{
+    struct fhir_issue issue;
+    struct vg_err why = {0};
+    void *view = NULL;
+    unsigned type;
+    enum vg_status st = known_type(type_name, &type, err);
+
+    if (st == VG_OK)
+        st = store->engine->view_begin(store->self, &view, err);
+    if (st != VG_OK)
+        return st;
+    st = fhir_search_in(store, view, type, query, false, arena, ret_results, &issue, &why);
+    store->engine->view_end(store->self, view);
+    if (st != VG_OK && err)
+        *err = why;
+    return st;
+}
+
+/* ---- $lastn ---- */
+
+struct latest {
+    struct fhir_found *items;
+    size_t *groups; /* by item: the group's smallest item */
+    size_t count;
+};
+
+static void join(struct latest *all, size_t a, size_t b)
+{
+    size_t from = all->groups[a] > all->groups[b] ? all->groups[a] : all->groups[b];
+    size_t to = all->groups[a] > all->groups[b] ? all->groups[b] : all->groups[a];
+
+    for (size_t i = 0; i < all->count && from != to; i++)
+        if (all->groups[i] == from)
+            all->groups[i] = to;
+}
+
+/* Observations that share a coding are one group, through any number of steps. */
+static enum vg_status group(struct latest *all, struct vg_arena *arena, struct fhir_issue *issue,
+                            struct vg_err *err)
+{
+    struct vg_map codings; /* "system|code" -> item + 1 */
+    enum vg_status st = VG_OK;
+
+    vg_map_init(&codings);
+    for (size_t i = 0; i < all->count; i++)
+        all->groups[i] = i;
+    for (size_t i = 0; i < all->count && st == VG_OK; i++) {
+        struct vg_json *root = NULL;
+
+        st = fhir_parse(arena, all->items[i].resource.body, &root, issue, err);
+        if (st != VG_OK)
+            break;
+        const struct vg_json *coding = vg_json_get(vg_json_get(root, "code"), "coding");
+
+        for (coding = coding ? coding->child : NULL; coding; coding = coding->next) {
+            struct vg_slice name =
+                vg_arena_printf(arena, "%.*s|%.*s", VG_FMT(vg_json_get_text(coding, "system")),
+                                VG_FMT(vg_json_get_text(coding, "code")));
+            bool is_ok = true;
+            void *before = name.ptr ? vg_map_get(&codings, name) : NULL;
+
+            if (before)
+                join(all, (size_t)(uintptr_t)before - 1, i);
+            else if (name.ptr)
+                (void)vg_map_put(&codings, name, (void *)(uintptr_t)(i + 1), &is_ok);
+            if (!name.ptr || !is_ok)
+                st = vg_fail(err, VG_REJECT, "fhir.memory", 0, "no room for the results");
+        }
+    }
+    vg_map_fini(&codings, NULL);
+    return st;
+}
+
+static int newest_first(const void *left, const void *right)
+{
+    const struct fhir_found *x = left, *y = right;
+
+    if (x->sort_number != y->sort_number)
+        return x->sort_number > y->sort_number ? -1 : 1;
+    return x->key > y->key ? -1 : x->key < y->key;
+}
+
+static const struct fhir_filter *filter_of(const struct fhir_query *query, const char *name)
+{
+    for (size_t i = 0; i < query->filter_count; i++)
+        if (strcmp(query->filters[i].param->param->name, name) == 0)
+            return &query->filters[i];
+    return NULL;
+}
+
+static uint32_t max_of(struct vg_slice text)
+{
+    uint64_t max = 1, given;
+
+    while (text.len) {
+        struct vg_slice value = vg_slice_cut(&text, '&');
+
+        if (vg_slice_is(vg_slice_cut(&value, '='), "max") && vg_slice_to_u64(value, &given))
+            max = given;
+    }
+    return max < 1 ? 1 : max > 100 ? 100 : (uint32_t)max;
+}
+
+/* The newest `max` of each code the patient has; then of each group. */
+static enum vg_status collect(struct fhir_store *store, void *view, struct fhir_query *query,
+                              struct vg_arena *arena, struct latest *ret_all, struct vg_err *err)
+{
+    struct latest all = {0};
+    int64_t *codes = NULL;
+    size_t code_count = 0;
+    struct vg_map seen;
+    enum vg_status st = store->engine->codes(view, query, arena, &codes, &code_count, err);
+
+    if (st != VG_OK)
+        return st;
+    all.items = vg_arena_alloc(arena, (code_count * query->count + 1) * sizeof(*all.items));
+    all.groups = vg_arena_alloc(arena, (code_count * query->count + 1) * sizeof(*all.groups));
+    if (!all.items || !all.groups)
+        return vg_fail(err, VG_REJECT, "fhir.memory", 0, "no room for the results");
+    vg_map_init(&seen);
+    for (size_t i = 0; i < code_count && st == VG_OK; i++) {
+        struct fhir_found_list found = {0};
+        bool is_ok = true;
+
+        query->only_code = codes[i];
+        st = store->engine->search(view, query, arena, &found, err);
+        for (size_t n = 0; n < found.count && st == VG_OK; n++) {
+            struct vg_slice key = {(const char *)&found.items[n].key, sizeof(int64_t)};
+
+            if (!vg_map_put(&seen, key, all.items, &is_ok))
+                all.items[all.count++] = found.items[n];
+            if (!is_ok)
+                st = vg_fail(err, VG_REJECT, "fhir.memory", 0, "no room for the results");
+        }
+    }
+    vg_map_fini(&seen, NULL);
+    *ret_all = all;
+    return st;
+}
+
+enum vg_status fhir_lastn_in(struct fhir_store *store, void *view, struct vg_slice text,
+                             bool is_strict, struct vg_arena *arena,
+                             struct fhir_results *ret_results, struct fhir_issue *issue,
+                             struct vg_err *err)
+{
+    struct chaining chaining = {store, view, arena};
+    struct fhir_chain chain = {chain_find, &chaining};
+    unsigned type = fhir_type_find(VG_SLICE("Observation"));
+    struct fhir_query *query = vg_arena_alloc(arena, sizeof(*query));
+    /* A value that never should have existed must not look like the newest. */
+    struct vg_slice safe = vg_arena_printf(arena, "%.*s&status:not=entered-in-error", VG_FMT(text));
+    struct fhir_results results = {0};
+    struct latest all = {0};
+    uint32_t max = max_of(text);
+    enum vg_status st;
+
+    if (!query || !safe.ptr)
+        return vg_fail(err, VG_REJECT, "fhir.memory", 0, "no room for the search");
+    st = fhir_query_parse(arena, type, safe, is_strict, store->base_url, &chain, query, issue, err);
+    if (st != VG_OK)
+        return st;
+    const struct fhir_filter *patient = filter_of(query, "patient");
+
+    if (!patient)
+        patient = filter_of(query, "subject");
+    if (!patient || patient->value_count != 1 ||
+        !vg_slice_starts(patient->values[0].text, VG_SLICE("Patient/")) ||
+        (!filter_of(query, "code") && !filter_of(query, "category")))
+        return fhir_refuse(issue, err, 400, "required", (struct vg_slice){0},
+                           "$lastn needs one patient (or subject), and code or category");
+    query->sort = FHIR_SORT_DATE;
+    query->is_descending = true;
+    query->has_cursor = false;
+    query->count = max;
+    query->is_count_only = query->wants_total = false;
+    st = collect(store, view, query, arena, &all, err);
+    if (st == VG_OK) {
+        qsort(all.items, all.count, sizeof(*all.items), newest_first);
+        st = group(&all, arena, issue, err);
+    }
+    results.resources = vg_arena_alloc(arena, (all.count + 1) * sizeof(*results.resources));
+    if (st == VG_OK && !results.resources)
+        st = vg_fail(err, VG_REJECT, "fhir.memory", 0, "no room for the results");
+    if (st != VG_OK)
+        return st;
+    for (size_t leader = 0; leader < all.count; leader++) {
+        uint32_t taken = 0;
+
+        for (size_t i = leader; i < all.count && all.groups[leader] == leader && taken < max; i++) {
+            if (all.groups[i] != leader)
+                continue;
+            results.resources[results.count++] = all.items[i].resource;
+            taken++;
+        }
+    }
+    results.match_count = results.count;
+    results.self_query = text;
+    st = trim(query, arena, &results, err);
+    if (st == VG_OK)
+        *ret_results = results;
+    return st;
+}
+
+enum vg_status fhir_lastn(struct fhir_store *store, struct vg_slice query, struct vg_arena *arena,
+                          struct fhir_results *ret_results, struct vg_err *err)
+{
+    struct fhir_issue issue;
+    struct vg_err why = {0};
+    void *view = NULL;
+    enum vg_status st = store->engine->view_begin(store->self, &view, err);
+
+    if (st != VG_OK)
+        return st;
+    st = fhir_lastn_in(store, view, query, false, arena, ret_results, &issue, &why);
+    store->engine->view_end(store->self, view);
+    if (st != VG_OK && err)
+        *err = why;
+    return st;
+}
