@@ -1,0 +1,218 @@
+/* model.c -- XGBoost behind four calls.
+ *
+ * A model is two files: model.json is XGBoost's own, card.json says what it is (made by train.c).
+ * The card names every feature in order; a model made for another table is refused at the start,
+ * for a column that means something else would give a number that looks right.
+ *
+ * Rows are predicted in place, as the margin (log-odds), and calibrated here. nthread is 1: a batch
+ * is smaller than a wake-up. Contributions are of the margin, so they add up to it.
+ *
+ * Threads: a model belongs to one thread; each partition's stage opens its own.
+ */
+#include "score/model.h"
+
+#include "base/file.h"
+#include "base/json.h"
+#include "score/measure.h"
+
+#include <math.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <xgboost/c_api.h>
+
+#define FILE_BYTES_MAX ((size_t)64 << 20)
+
+struct model {
+    BoosterHandle booster;
+    struct vg_arena arena; /* the card's text and tree */
+    struct vg_slice card_text;
+    struct model_card card;
+};
+
+static enum vg_status fail_xgboost(struct vg_err *err, const char *what)
+{
+    const char *text = XGBGetLastError();
+    int len = (int)strcspn(text, "\n");
+
+    return vg_fail(err, VG_FATAL, "score.model", 0, "XGBoost cannot %s: %.*s", what, len, text);
+}
+
+static enum vg_status read_card(struct model *model, const char *dir, struct vg_err *err)
+{
+    struct model_card *card = &model->card;
+    const struct vg_json *names, *calibration, *thresholds;
+    struct vg_json *root = NULL;
+    struct vg_json_place place = {0};
+    enum vg_status st;
+    char path[4096];
+
+    if ((size_t)snprintf(path, sizeof(path), "%s/card.json", dir) >= sizeof(path))
+        return vg_fail(err, VG_FATAL, "score.model", 0, "the model's path is too long");
+    st = vg_file_read(&model->arena, path, 1 << 20, &model->card_text, err);
+    if (st != VG_OK)
+        return vg_fail(err, VG_FATAL, "score.model", 0, "cannot read '%s'", path);
+    st = vg_json_parse(&model->arena, model->card_text, NULL, &root, &place, err);
+    if (st != VG_OK)
+        return vg_fail(err, VG_FATAL, "score.model", 0, "'%s' line %u, column %u is not JSON", path,
+                       place.line, place.column);
+
+    calibration = vg_json_get(root, "calibration");
+    thresholds = vg_json_get(root, "thresholds");
+    if (!vg_slice_to_cstr(vg_json_get_text(root, "name"), card->name, sizeof(card->name)) ||
+        !vg_slice_to_cstr(vg_json_get_text(root, "version"), card->version,
+                          sizeof(card->version)) ||
+        !card->name[0] ||
+        !vg_json_to_double(vg_json_get(root, "horizonHours"), &card->horizon_hours) ||
+        !vg_json_to_double(vg_json_get(calibration, "slope"), &card->slope) ||
+        !vg_json_to_double(vg_json_get(calibration, "intercept"), &card->intercept) ||
+        !vg_json_to_double(vg_json_get(vg_json_get(thresholds, "medium"), "probability"),
+                           &card->medium) ||
+        !vg_json_to_double(vg_json_get(vg_json_get(thresholds, "high"), "probability"),
+                           &card->high))
+        return vg_fail(err, VG_FATAL, "score.model", 0,
+                       "'%s' lacks name, version, horizonHours, calibration or thresholds", path);
+
+    names = vg_json_get(root, "features");
+    if (!names || names->count != feature_count)
+        return vg_fail(err, VG_FATAL, "score.model", 0, "'%s' names %u features, expected %zu",
+                       path, names ? names->count : 0, feature_count);
+    names = names->child;
+    for (size_t i = 0; i < feature_count; i++, names = names->next) {
+        if (!vg_slice_is(vg_json_text(names), features[i].name))
+            return vg_fail(err, VG_FATAL, "score.model", 0,
+                           "'%s': feature %zu is '%.*s', expected '%s'", path, i,
+                           VG_FMT(vg_json_text(names)), features[i].name);
+    }
+    return VG_OK;
+}
+
+static enum vg_status read_booster(struct model *model, const char *dir, struct vg_err *err)
+{
+    struct vg_arena arena;
+    struct vg_slice content;
+    bst_ulong width = 0;
+    enum vg_status st;
+    char path[4096];
+
+    vg_arena_init(&arena, FILE_BYTES_MAX + 4096);
+    (void)snprintf(path, sizeof(path), "%s/model.json", dir);
+    st = vg_file_read(&arena, path, FILE_BYTES_MAX, &content, err);
+    if (st != VG_OK) {
+        st = vg_fail(err, VG_FATAL, "score.model", 0, "cannot read '%s'", path);
+        goto done;
+    }
+    if (XGBoosterCreate(NULL, 0, &model->booster) != 0 ||
+        XGBoosterSetParam(model->booster, "nthread", "1") != 0 ||
+        XGBoosterSetParam(model->booster, "verbosity", "0") != 0 ||
+        XGBoosterLoadModelFromBuffer(model->booster, content.ptr, content.len) != 0 ||
+        XGBoosterSetParam(model->booster, "nthread", "1") != 0 ||
+        XGBoosterGetNumFeature(model->booster, &width) != 0) {
+        st = fail_xgboost(err, "load model.json");
+        goto done;
+    }
+    if (width != feature_count)
+        st = vg_fail(err, VG_FATAL, "score.model", 0, "'%s' has %llu features, expected %zu", path,
+                     (unsigned long long)width, feature_count);
+done:
+    vg_arena_fini(&arena);
+    return st;
+}
+
+enum vg_status model_open(const char *dir, struct model **ret_model, struct vg_err *err)
+{
+    struct model *model = calloc(1, sizeof(*model));
+    enum vg_status st;
+
+    if (!model)
+        return vg_fail(err, VG_RETRY, "score.memory", 0, "no memory for a model");
+    vg_arena_init(&model->arena, 0);
+    st = read_card(model, dir, err);
+    if (st == VG_OK)
+        st = read_booster(model, dir, err);
+    if (st == VG_OK) {
+        *ret_model = model;
+        model = NULL;
+    }
+    model_close(model);
+    return st;
+}
+
+void model_close(struct model *model)
+{
+    if (!model)
+        return;
+    if (model->booster)
+        (void)XGBoosterFree(model->booster);
+    vg_arena_fini(&model->arena);
+    free(model);
+}
+
+const struct model_card *model_card(const struct model *model)
+{
+    return &model->card;
+}
+
+struct vg_slice model_card_text(const struct model *model)
+{
+    return model->card_text;
+}
+
+const char *model_band(const struct model *model, double probability)
+{
+    return probability >= model->card.high     ? "high"
+           : probability >= model->card.medium ? "medium"
+                                               : "low";
+}
+
+enum vg_status model_predict(struct model *model, const float *rows, size_t count,
+                             double *ret_probabilities, float *ret_margins, struct vg_err *err)
+{
+    static const char config[] = "{\"type\":1,\"training\":false,\"iteration_begin\":0,"
+                                 "\"iteration_end\":0,\"strict_shape\":false,\"missing\":NaN}";
+    bst_ulong const *shape = NULL;
+    bst_ulong dimensions = 0;
+    const float *margins = NULL;
+    char array[160];
+
+    if (count == 0)
+        return VG_OK;
+    (void)snprintf(array, sizeof(array),
+                   "{\"data\":[%llu,true],\"shape\":[%zu,%zu],\"typestr\":\"<f4\",\"version\":3}",
+                   (unsigned long long)(uintptr_t)rows, count, feature_count);
+    if (XGBoosterPredictFromDense(model->booster, array, config, NULL, &shape, &dimensions,
+                                  &margins) != 0)
+        return fail_xgboost(err, "predict");
+    if (dimensions < 1 || shape[0] != count)
+        return vg_fail(err, VG_FATAL, "score.model", 0, "XGBoost answered another number of rows");
+    for (size_t i = 0; i < count; i++) {
+        ret_probabilities[i] =
+            measure_logistic(model->card.slope * (double)margins[i] + model->card.intercept);
+        if (ret_margins)
+            ret_margins[i] = margins[i];
+    }
+    return VG_OK;
+}
+
+enum vg_status model_contributions(struct model *model, const float *row, float *ret,
+                                   struct vg_err *err)
+{
+    static const char config[] = "{\"type\":2,\"training\":false,\"iteration_begin\":0,"
+                                 "\"iteration_end\":0,\"strict_shape\":false}";
+    bst_ulong const *shape = NULL;
+    bst_ulong dimensions = 0;
+    const float *values = NULL;
+    DMatrixHandle matrix = NULL;
+    enum vg_status st = VG_OK;
+
+    if (XGDMatrixCreateFromMat(row, 1, feature_count, NAN, &matrix) != 0 ||
+        XGBoosterPredictFromDMatrix(model->booster, matrix, config, &shape, &dimensions, &values) !=
+            0)
+        st = fail_xgboost(err, "explain");
+    else if (dimensions != 2 || shape[1] != feature_count + 1)
+        st = vg_fail(err, VG_FATAL, "score.model", 0, "XGBoost answered another shape");
+    else
+        memcpy(ret, values, (feature_count + 1) * sizeof(*ret));
+    if (matrix)
+        (void)XGDMatrixFree(matrix);
+    return st;
+}

@@ -1,0 +1,86 @@
+/* score.h -- STAGE, steps 10 to 12: windows, NEWS2, the model; from iomt.enriched to iomt.scored.
+ *
+ * Comes from: STREAM_ENRICHED (enrich); the lake, for the past of a patient who is new here (step
+ * 11). Goes to:    STREAM_SCORED (alert, capture): one record for each patient and batch, and one
+ * when a value expires without a new one (docs/records.md). Promise:    the same records, in
+ * whatever batches, leave the same windows; a late reading goes to its place in time, a duplicate
+ * changes nothing; a value beyond its expiry is never counted as if it were fresh.
+ *
+ * One struct score holds the patients of all partitions: a patient's devices may be in several
+ * partitions, and a score needs them all. Each partition's stage has a struct score_stage.
+ */
+#ifndef VG_SCORE_SCORE_H
+#define VG_SCORE_SCORE_H
+
+#include "lake/lake.h"
+#include "stream/stage.h"
+
+/* The vital signs that are scored, in the order A-B-C-D-E of a bedside chart. */
+enum score_vital {
+    SCORE_RESPIRATION,
+    SCORE_SPO2,
+    SCORE_OXYGEN,
+    SCORE_SYSTOLIC,
+    SCORE_DIASTOLIC,
+    SCORE_MEAN_PRESSURE,
+    SCORE_PULSE,
+    SCORE_CONSCIOUSNESS,
+    SCORE_TEMPERATURE,
+    SCORE_VITAL_COUNT
+};
+
+struct score_config {
+    const char *model_dir;       /* with model.json and card.json; NULL or "": NEWS2 alone */
+    struct lake *lake;           /* the past of a patient who is new here; may be NULL */
+    int64_t allowed_lateness_us; /* older than this: trigger "late"; further ahead of its receipt
+                                  * than this: the device's clock is wrong, not used; 0 = 10 min */
+    int64_t expiry_us[SCORE_VITAL_COUNT]; /* 0 = 4 h; temperature and consciousness 6 h */
+    int64_t tick_us;                      /* how often expiry is looked at; 0 = 60 s */
+    int64_t history_us;                   /* kept per patient, 1 h to 48 h; 0 = 24 h */
+    size_t patients_max;                  /* the longest silent goes beyond; 0 = 20,000 */
+    const struct vg_clock *clock;         /* NULL = system */
+};
+
+struct score;
+struct score_stage;
+
+/* Reads the model. VG_FATAL score.model when it does not fit this program. The handle outlives its
+ * stages; *config is copied, `lake`, `clock` and model_dir's text are borrowed for its life. */
+VG_CHECK enum vg_status score_open(const struct score_config *config, struct score **ret_score,
+                                   struct vg_err *err);
+void score_close(struct score *score); /* NULL is fine */
+
+/* The `self` of one partition's stage, for one thread, with score_stage_ops(score). */
+VG_CHECK enum vg_status score_stage_open(struct score *score, uint32_t partition,
+                                         struct score_stage **ret_stage, struct vg_err *err);
+void score_stage_close(struct score_stage *stage); /* after stage_stop(); NULL is fine */
+const struct stage_ops *score_stage_ops(const struct score *score);
+
+size_t score_patients(struct score *score); /* any thread */
+
+/* The model card's JSON, "" without a model; lives as long as the handle. Any thread. */
+struct vg_slice score_card(const struct score *score);
+
+/* ---- training ---- */
+
+struct score_train_config {
+    const char *format;       /* "physionet2019" */
+    const char *const *files; /* .psv or .psv.xz */
+    size_t file_count;
+    const char *out_dir; /* gets model.json and card.json */
+    uint64_t seed;       /* 0 = 1; the same seed and threads give the same bytes */
+    uint32_t threads;    /* 0 = 2 */
+    uint32_t rounds_max; /* trees; 0 = 600; training stops early */
+    /* From the caller's thread, about twice a second; done is 0 to 1 within the phase, left_us -1
+     * while it is not known. May be NULL. */
+    void (*progress)(void *ctx, const char *phase, double done, int64_t left_us);
+    void *ctx;
+};
+
+/* Reads, trains, calibrates and judges; writes out_dir/model.json and card.json; *ret_card (an
+ * initialised buffer, may be NULL) gets the card. VG_REJECT train.*: what is wrong with the input.
+ */
+VG_CHECK enum vg_status score_train(const struct score_train_config *config,
+                                    struct vg_buf *ret_card, struct vg_err *err);
+
+#endif

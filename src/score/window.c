@@ -1,0 +1,259 @@
+/* window.c -- one patient's window: cells of time per vital sign, and the newest values.
+ *
+ * WHAT IS KEPT. A monitor sends once a second, and nobody needs 86,400 numbers of a heart rate. A
+ * cell holds of its slot of time the newest reading, the smallest and the largest value. Slots are
+ * a minute long within the last hour and ten minutes before that; both are aligned to the clock.
+ *
+ * WHY THIS FORM. Taking the newest, the smallest and the largest can be done in any order, any
+ * number of times, and in parts (a semilattice): a late reading, a duplicate, a record processed
+ * again after a crash or the same history read from the lake all lead to the same cells. A sum or a
+ * count in a cell would not. Ten cells of a minute become one of ten minutes by the same rule, at
+ * a moment that depends on the newest event time only.
+ *
+ * BOUND. WINDOW_CELLS_MAX() cells of 24 bytes for each of 8 numeric vital signs: with 24 h
+ * 215 * 24 * 8 = 41,280 bytes for a patient with every vital sign on a monitor all day; 24 hourly
+ * spot checks take 1 KB a vital sign. Arrays grow on demand.
+ *
+ * Two readings of one vital sign at the same microsecond: the later receipt holds (a correction),
+ * then the larger value. The corrected value stays in its cell's minimum or maximum.
+ *
+ * Threads: none; the owner locks.
+ */
+#include "score/window.h"
+
+#include <assert.h>
+#include <stdlib.h>
+
+#define FINE_US VG_MINUTE_US
+#define COARSE_US (10 * VG_MINUTE_US)
+#define FINE_SPAN_US VG_HOUR_US
+
+_Static_assert(sizeof(struct window_cell) == 24, "the bound above is in the manual");
+
+static const enum score_vital part_vital[NEWS2_PART_COUNT] = {
+    [NEWS2_RESPIRATION] = SCORE_RESPIRATION,
+    [NEWS2_SPO2] = SCORE_SPO2,
+    [NEWS2_OXYGEN] = SCORE_OXYGEN,
+    [NEWS2_SYSTOLIC] = SCORE_SYSTOLIC,
+    [NEWS2_PULSE] = SCORE_PULSE,
+    [NEWS2_CONSCIOUSNESS] = SCORE_CONSCIOUSNESS,
+    [NEWS2_TEMPERATURE] = SCORE_TEMPERATURE,
+};
+
+static int64_t floor_to(int64_t time_us, int64_t step_us)
+{
+    int64_t rest = time_us % step_us;
+
+    return time_us - (rest < 0 ? rest + step_us : rest);
+}
+
+/* The start of the slot that a time falls into. */
+static int64_t slot_of(const struct window *window, int64_t time_us)
+{
+    return floor_to(time_us, time_us < window->coarse_us ? COARSE_US : FINE_US);
+}
+
+void window_init(struct window *window, int64_t history_us)
+{
+    memset(window, 0, sizeof(*window));
+    window->history_us = floor_to(history_us ? history_us : VG_DAY_US, COARSE_US);
+    assert(window->history_us >= VG_HOUR_US && window->history_us <= 2 * VG_DAY_US);
+    window->watermark_us = window->coarse_us = INT64_MIN;
+}
+
+void window_fini(struct window *window)
+{
+    for (int v = 0; v < SCORE_VITAL_COUNT; v++)
+        free(window->series[v].cells);
+    memset(window, 0, sizeof(*window));
+}
+
+/* Which of two readings at a place holds: newer, then later received, then larger. */
+static bool cell_beats(const struct window_cell *a, const struct window_cell *b)
+{
+    if (a->time_us != b->time_us)
+        return a->time_us > b->time_us;
+    if (a->delay_ms != b->delay_ms)
+        return a->delay_ms > b->delay_ms;
+    return a->last > b->last;
+}
+
+static void cell_join(struct window_cell *into, const struct window_cell *from)
+{
+    float min = into->min < from->min ? into->min : from->min;
+    float max = into->max > from->max ? into->max : from->max;
+
+    if (cell_beats(from, into))
+        *into = *from;
+    into->min = min;
+    into->max = max;
+}
+
+/* Before this nothing is kept. Whole slots of ten minutes go, so that it does not matter whether a
+ * reading came before or after the watermark moved. */
+static int64_t oldest_kept(const struct window *window)
+{
+    return floor_to(window->watermark_us, COARSE_US) - window->history_us;
+}
+
+/* The watermark moved: minutes that are an hour old become tens of minutes, old cells go. */
+static void series_age(const struct window *window, struct window_series *series)
+{
+    int64_t oldest = oldest_kept(window);
+    uint32_t kept = 0;
+
+    for (uint32_t i = 0; i < series->count; i++) {
+        struct window_cell *cell = &series->cells[i];
+
+        if (cell->time_us < oldest)
+            continue;
+        if (kept > 0 &&
+            slot_of(window, series->cells[kept - 1].time_us) == slot_of(window, cell->time_us))
+            cell_join(&series->cells[kept - 1], cell);
+        else
+            series->cells[kept++] = *cell;
+    }
+    series->count = kept;
+}
+
+static void advance(struct window *window, int64_t time_us)
+{
+    int64_t coarse;
+
+    if (time_us <= window->watermark_us)
+        return;
+    window->watermark_us = time_us;
+    coarse = floor_to(time_us, COARSE_US) - FINE_SPAN_US;
+    if (coarse == window->coarse_us)
+        return;
+    window->coarse_us = coarse;
+    for (int v = 0; v < SCORE_VITAL_COUNT; v++) {
+        series_age(window, &window->series[v]);
+        if (window->newest[v].is_there && window->newest[v].time_us < oldest_kept(window))
+            window->newest[v].is_there = false;
+    }
+}
+
+static enum vg_status series_add(const struct window *window, struct window_series *series,
+                                 const struct window_cell *cell, struct vg_err *err)
+{
+    int64_t slot = slot_of(window, cell->time_us);
+    uint32_t at = series->count;
+
+    /* Nearly always the end. */
+    while (at > 0 && slot_of(window, series->cells[at - 1].time_us) > slot)
+        at--;
+    if (at > 0 && slot_of(window, series->cells[at - 1].time_us) == slot) {
+        cell_join(&series->cells[at - 1], cell);
+        return VG_OK;
+    }
+    if (series->count == series->capacity) {
+        uint32_t capacity = series->capacity ? series->capacity * 2 : 4;
+        uint32_t most = (uint32_t)WINDOW_CELLS_MAX(window->history_us);
+        struct window_cell *cells;
+
+        if (capacity > most)
+            capacity = most;
+        assert(capacity > series->count);
+        cells = realloc(series->cells, capacity * sizeof(*cells));
+        if (!cells)
+            return vg_fail(err, VG_RETRY, "score.memory", 0, "no memory for a window");
+        series->cells = cells;
+        series->capacity = capacity;
+    }
+    memmove(series->cells + at + 1, series->cells + at,
+            (series->count - at) * sizeof(series->cells[0]));
+    series->cells[at] = *cell;
+    series->count++;
+    return VG_OK;
+}
+
+static bool newest_beats(const struct window_reading *reading, const struct window_newest *newest)
+{
+    if (!newest->is_there)
+        return true;
+    if (reading->time_us != newest->time_us)
+        return reading->time_us > newest->time_us;
+    if (reading->received_us != newest->received_us)
+        return reading->received_us > newest->received_us;
+    return reading->value > newest->value;
+}
+
+enum vg_status window_add(struct window *window, const struct window_reading *reading,
+                          struct vg_err *err)
+{
+    struct window_newest *newest = &window->newest[reading->vital];
+    int64_t delay_ms = (reading->received_us - reading->time_us) / 1000;
+    float value = (float)reading->value;
+    struct window_cell cell = {
+        .time_us = reading->time_us,
+        .delay_ms = (int32_t)(delay_ms < INT32_MIN   ? INT32_MIN
+                              : delay_ms > INT32_MAX ? INT32_MAX
+                                                     : delay_ms),
+        .last = value,
+        .min = value,
+        .max = value,
+    };
+    enum vg_status st = VG_OK;
+
+    advance(window, reading->time_us);
+    if (reading->time_us < oldest_kept(window))
+        return VG_END;
+    /* Consciousness has no course to compute with: its newest level is all. */
+    if (reading->vital != SCORE_CONSCIOUSNESS)
+        st = series_add(window, &window->series[reading->vital], &cell, err);
+    if (st != VG_OK || !newest_beats(reading, newest))
+        return st;
+
+    *newest = (struct window_newest){
+        .is_there = true,
+        .level = reading->vital == SCORE_CONSCIOUSNESS ? (char)reading->value : 0,
+        .time_us = reading->time_us,
+        .received_us = reading->received_us,
+        .value = reading->value,
+    };
+    if (!vg_slice_to_cstr(reading->code, newest->code, sizeof(newest->code)))
+        newest->code[0] = '\0';
+    if (!vg_slice_to_cstr(reading->observation_id, newest->observation_id,
+                          sizeof(newest->observation_id)))
+        newest->observation_id[0] = '\0';
+    return VG_OK;
+}
+
+enum window_state window_state(const struct window *window, enum score_vital vital,
+                               int64_t expiry_us, int64_t as_of_us)
+{
+    const struct window_newest *newest = &window->newest[vital];
+
+    if (!newest->is_there)
+        return WINDOW_MISSING;
+    return as_of_us - newest->time_us > expiry_us ? WINDOW_EXPIRED : WINDOW_OK;
+}
+
+enum score_vital window_vital_of_part(enum news2_part part)
+{
+    return part_vital[part];
+}
+
+struct news2 window_news2(const struct window *window, const int64_t *expiry_us, int oxygen_scale,
+                          int64_t as_of_us)
+{
+    struct news2_input input = {.oxygen_scale = oxygen_scale};
+
+    for (int part = 0; part < NEWS2_PART_COUNT; part++) {
+        enum score_vital vital = part_vital[part];
+
+        input.has[part] = window_state(window, vital, expiry_us[vital], as_of_us) == WINDOW_OK;
+        input.value[part] = window->newest[vital].value;
+    }
+    return news2_score(&input);
+}
+
+size_t window_bytes(const struct window *window)
+{
+    size_t bytes = 0;
+
+    for (int v = 0; v < SCORE_VITAL_COUNT; v++)
+        bytes += window->series[v].capacity * sizeof(struct window_cell);
+    return bytes;
+}
