@@ -187,5 +187,9 @@ VG_CHECK enum vg_status care_card_failed(struct care *care, int64_t id, int64_t 
 /* ---- trace: what the repository knows of a message: [{"step":14,"time":…,"text":…}, …] ---- */
 VG_CHECK enum vg_status care_trace(struct care *care, struct vg_slice trace_id, struct vg_buf *out,
                                    struct vg_err *err);
+/* The last of the messages that opened this flag; VG_REJECT care.flag: no such flag. */
+VG_CHECK enum vg_status care_flag_trace(struct care *care, struct vg_slice flag_id,
+                                        struct vg_arena *arena, struct vg_slice *ret_trace_id,
+                                        struct vg_err *err);
 
 #endif

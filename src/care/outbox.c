@@ -38,7 +38,7 @@ enum vg_status care_card_put(struct sql *sql, const struct care_flag *flag,
                              struct vg_slice location, struct vg_slice initials, struct vg_err *err)
 {
     const char *change = change_names[flag->change];
-    char key[128];
+    char key[160];
 
     (void)snprintf(key, sizeof(key), "%.*s:%s:%.*s:", VG_FMT(flag->flag_id), change,
                    VG_FMT(flag->severity));

@@ -72,3 +72,32 @@ enum vg_status care_trace(struct care *care, struct vg_slice trace_id, struct vg
     vg_json_close_array(&w);
     return st;
 }
+
+struct found_trace {
+    struct vg_arena *arena;
+    struct vg_slice trace;
+};
+
+static enum vg_status take_trace(void *ctx, const struct sql_row *row)
+{
+    struct found_trace *found = ctx;
+
+    found->trace = vg_arena_dup(found->arena, sql_text(row, 0));
+    return VG_OK;
+}
+
+enum vg_status care_flag_trace(struct care *care, struct vg_slice flag_id, struct vg_arena *arena,
+                               struct vg_slice *ret_trace_id, struct vg_err *err)
+{
+    struct found_trace found = {.arena = arena};
+    enum vg_status st = CARE_READ(care, err, take_trace, &found,
+                                  "SELECT trace FROM flag WHERE flag_id = ?", sql_t(flag_id));
+
+    if (st != VG_OK)
+        return st;
+    if (!found.trace.len)
+        return vg_fail(err, VG_REJECT, "care.flag", 0, "there is no flag '%.*s'", VG_FMT(flag_id));
+    while (found.trace.len)
+        *ret_trace_id = vg_slice_cut(&found.trace, ' ');
+    return VG_OK;
+}

@@ -1,0 +1,66 @@
+/* main.c -- vigil: one program, a command for each thing it does. */
+#include "app/app.h"
+
+#include "base/crypto.h"
+
+#include <stdio.h>
+#include <string.h>
+
+static const struct {
+    const char *name;
+    int (*run)(int argc, char **argv);
+    const char *help;
+} commands[] = {
+    {"run", cmd_run, "the whole platform"},
+    {"edge", cmd_edge, "a store-and-forward gateway beside the devices"},
+    {"simulate", cmd_simulate, "a simulated ward: MQTT clients over TLS, one patient deteriorates"},
+    {"replay", cmd_replay, "plays recorded vital signs of a real patient through the same door"},
+    {"device", cmd_device, "device credentials: add, list, disable, enable, rotate"},
+    {"user", cmd_user, "people who may log in, and API tokens: add, list, disable, token"},
+    {"archive", cmd_archive, "the archive of raw messages: list, verify, cat, replay"},
+    {"deadletter", cmd_deadletter, "messages that could not be processed: list, replay"},
+    {"trace", cmd_trace, "one message's journey through the eighteen steps"},
+    {"lake", cmd_lake, "SQL on the lake's tables"},
+    {"train", cmd_train, "trains a model from recorded patients"},
+    {"config", cmd_config, "every setting with its default: --yaml, --markdown, --check FILE"},
+};
+#define COMMAND_COUNT (sizeof(commands) / sizeof(commands[0]))
+
+static void print_help(FILE *to)
+{
+    (void)fprintf(to,
+                  "vigil %s: from device signals to clinical action\n\nusage: vigil COMMAND "
+                  "[--config FILE] [--set KEY=VALUE] [--data DIR] ...\n\n",
+                  VIGIL_VERSION);
+    for (size_t i = 0; i < COMMAND_COUNT; i++)
+        (void)fprintf(to, "  %-11s %s\n", commands[i].name, commands[i].help);
+    (void)fprintf(to, "\n'vigil COMMAND --help' says more. Not a medical device and not a primary "
+                      "alarm.\n");
+}
+
+int main(int argc, char **argv)
+{
+    struct vg_err err = {0};
+
+    if (argc < 2) {
+        print_help(stderr);
+        return 2;
+    }
+    if (strcmp(argv[1], "--help") == 0 || strcmp(argv[1], "-h") == 0 ||
+        strcmp(argv[1], "help") == 0) {
+        print_help(stdout);
+        return 0;
+    }
+    if (strcmp(argv[1], "--version") == 0) {
+        (void)printf("vigil %s\n", VIGIL_VERSION);
+        return 0;
+    }
+    if (vg_crypto_init(&err) != VG_OK)
+        return app_fail(&err);
+    for (size_t i = 0; i < COMMAND_COUNT; i++) {
+        if (strcmp(argv[1], commands[i].name) == 0)
+            return commands[i].run(argc - 1, argv + 1);
+    }
+    (void)fprintf(stderr, "vigil: there is no command '%s'; 'vigil --help' lists them\n", argv[1]);
+    return 2;
+}

@@ -1,0 +1,144 @@
+#include "app/settings.h"
+
+#include <stddef.h>
+#include <unistd.h>
+
+#define AT(member) offsetof(struct settings, member)
+
+const struct vg_option settings_options[] = {
+    {"data.dir", VG_OPTION_PATH, AT(data_dir), "data", "", 0, 0, NULL,
+     "Folder for everything that Vigil keeps: journal, archive, databases, lake, keys and "
+     "certificates."},
+    {"data.names", VG_OPTION_TEXT, AT(names), "", "", 0, 0, NULL,
+     "More host names for the server certificate that is made on first start, comma-separated."},
+    {"log.level", VG_OPTION_CHOICE, AT(log_level), "info", "", 0, 0, "debug|info|warn|error",
+     "The least level that is written to standard error."},
+
+    {"hub.address", VG_OPTION_TEXT, AT(hub_address), "127.0.0.1", "", 0, 0, NULL,
+     "Address of the device listeners; 0.0.0.0 for all."},
+    {"hub.mqtts_port", VG_OPTION_INTEGER, AT(hub_mqtts_port), "8883", "", 0, 65535, NULL,
+     "Port of MQTT over TLS; 0 takes a free one."},
+    {"hub.https_port", VG_OPTION_INTEGER, AT(hub_https_port), "8884", "", 0, 65535, NULL,
+     "Port where devices post messages over HTTPS; 0 takes a free one."},
+    {"hub.plain", VG_OPTION_BOOL, AT(hub_has_plain), "false", "", 0, 0, NULL,
+     "Also listen for MQTT without TLS, on 127.0.0.1 only."},
+    {"hub.plain_port", VG_OPTION_INTEGER, AT(hub_plain_port), "1883", "", 0, 65535, NULL,
+     "Port of MQTT without TLS."},
+    {"hub.payload_bytes_max", VG_OPTION_BYTES, AT(hub_payload_bytes_max), "256KiB", "", 1, 1048576,
+     NULL, "The largest payload that is accepted."},
+    {"hub.connections_max", VG_OPTION_INTEGER, AT(hub_connections_max), "20000", "", 1, 1000000,
+     NULL, "Device connections at a time."},
+    {"hub.inflight_max", VG_OPTION_INTEGER, AT(hub_inflight_max), "1024", "messages", 1, 65535,
+     NULL, "Messages of one connection that may wait for their acknowledgement."},
+    {"hub.connect_timeout", VG_OPTION_DURATION, AT(hub_connect_timeout_us), "10s", "", 0, 0, NULL,
+     "A client that has not sent its whole CONNECT by then is closed."},
+    {"hub.lag_max", VG_OPTION_INTEGER, AT(hub_lag_max), "1000000", "messages", 1000, 1e12, NULL,
+     "Publishers are paused while the connector is further behind than this."},
+
+    {"stream.engine", VG_OPTION_CHOICE, AT(stream_engine), "journal", "", 0, 0, "journal",
+     "What holds the topics."},
+    {"stream.partitions", VG_OPTION_INTEGER, AT(stream_partitions), "1", "", 1, 64, NULL,
+     "Ordered logs side by side; fixed when the data folder is made."},
+    {"stream.segment_bytes", VG_OPTION_BYTES, AT(stream_segment_bytes), "64MiB", "", 65536,
+     4294967296.0, NULL, "Size of one journal file."},
+    {"stream.retention_bytes", VG_OPTION_BYTES, AT(stream_retention_bytes), "1GiB", "", 0, 0, NULL,
+     "Journal kept per partition after every stage has read it."},
+
+    {"connector.device_mapping", VG_OPTION_PATH, AT(connector_device_mapping),
+     "mappings/ward-device.json", "", 0, 0, NULL, "MedTech device mapping (CollectionContent)."},
+    {"connector.fhir_mapping", VG_OPTION_PATH, AT(connector_fhir_mapping),
+     "mappings/ward-fhir.json", "", 0, 0, NULL,
+     "MedTech FHIR destination mapping (CollectionFhir)."},
+    {"connector.identity", VG_OPTION_CHOICE, AT(connector_identity), "lookup", "", 0, 0,
+     "lookup|create",
+     "lookup: a device must be linked to its patient in FHIR; create: missing ones are made."},
+    {"connector.device_system", VG_OPTION_TEXT, AT(connector_device_system), "", "", 0, 0, NULL,
+     "System of the devices' identifiers in FHIR; empty: any."},
+
+    {"fhir.engine", VG_OPTION_CHOICE, AT(fhir_engine), "sqlite", "", 0, 0, "sqlite",
+     "What holds the FHIR resources."},
+
+    {"lake.engine", VG_OPTION_CHOICE, AT(lake_engine), "duckdb", "", 0, 0, "duckdb",
+     "What writes and reads the Delta tables."},
+    {"lake.flush", VG_OPTION_DURATION, AT(lake_flush_us), "30s", "", 0, 0, NULL,
+     "Rows wait at most this long before they become a Parquet file."},
+    {"lake.flush_rows", VG_OPTION_INTEGER, AT(lake_flush_rows), "20000", "rows", 1, 1e7, NULL,
+     "Or until there are this many."},
+
+    {"score.model", VG_OPTION_PATH, AT(score_model_dir), "models/sepsis-vitals", "", 0, 0, NULL,
+     "Folder of the model; empty: NEWS2 alone."},
+    {"score.lateness", VG_OPTION_DURATION, AT(score_lateness_us), "10m", "", 0, 0, NULL,
+     "Readings up to this late belong to the window that they were meant for."},
+    {"score.tick", VG_OPTION_DURATION, AT(score_tick_us), "60s", "", 0, 0, NULL,
+     "How often expired values are looked for when nothing arrives."},
+    {"score.history", VG_OPTION_DURATION, AT(score_history_us), "24h", "", 0, 0, NULL,
+     "How much of a patient's past is kept for features, 1 h to 48 h."},
+    {"score.expiry", VG_OPTION_DURATION, AT(score_expiry_us), "0s", "", 0, 0, NULL,
+     "One expiry for every vital sign; 0: each its own (4 h; temperature and consciousness 6 h)."},
+
+    {"alert.news2_open", VG_OPTION_INTEGER, AT(alert_news2_open), "5", "", 1, 20, NULL,
+     "A Flag opens at this NEWS2."},
+    {"alert.news2_high", VG_OPTION_INTEGER, AT(alert_news2_high), "7", "", 1, 20, NULL,
+     "It is of high severity from this NEWS2 on."},
+    {"alert.news2_close", VG_OPTION_INTEGER, AT(alert_news2_close), "3", "", 1, 20, NULL,
+     "It closes at this NEWS2 or below."},
+    {"alert.hold", VG_OPTION_INTEGER, AT(alert_hold), "2", "evaluations", 1, 100, NULL,
+     "Evaluations in a row before it opens."},
+    {"alert.close", VG_OPTION_DURATION, AT(alert_close_us), "60s", "", 0, 0, NULL,
+     "How long it must stay low before it closes."},
+
+    {"care.engine", VG_OPTION_CHOICE, AT(care_engine), "sqlite", "", 0, 0, "sqlite",
+     "What holds the care team's repository."},
+    {"care.report_every", VG_OPTION_DURATION, AT(care_report_every_us), "5m", "", 0, 0, NULL,
+     "How often the ward report is made."},
+
+    {"notify.teams_url", VG_OPTION_SECRET, AT(notify_teams_url), "", "", 0, 0, NULL,
+     "Teams Workflows webhook; file:PATH reads it from a file."},
+    {"notify.teams_format", VG_OPTION_CHOICE, AT(notify_teams_format), "adaptive-envelope", "", 0,
+     0, "adaptive-envelope|adaptive-bare", "What the flow expects."},
+    {"notify.webhook_url", VG_OPTION_SECRET, AT(notify_webhook_url), "", "", 0, 0, NULL,
+     "Any other webhook: chat, pager gateway, your own."},
+    {"notify.webhook_format", VG_OPTION_CHOICE, AT(notify_webhook_format), "json", "", 0, 0,
+     "json|slack|adaptive-envelope|adaptive-bare", "What it expects (slack: Mattermost too)."},
+    {"notify.ca", VG_OPTION_PATH, AT(notify_ca), "", "", 0, 0, NULL,
+     "PEM of authorities to trust for webhooks; empty: the system's."},
+
+    {"web.address", VG_OPTION_TEXT, AT(web_address), "127.0.0.1", "", 0, 0, NULL,
+     "Address of the board and of /fhir; 0.0.0.0 for all."},
+    {"web.port", VG_OPTION_INTEGER, AT(web_port), "8443", "", 0, 65535, NULL,
+     "Its port; 0 takes a free one."},
+    {"web.url", VG_OPTION_TEXT, AT(web_url), "", "", 0, 0, NULL,
+     "The address that people use, for links on cards; empty: https://localhost and the port."},
+    {"web.idle", VG_OPTION_DURATION, AT(web_idle_us), "15m", "", 0, 0, NULL,
+     "A session without a request ends after this."},
+    {"web.life", VG_OPTION_DURATION, AT(web_life_us), "12h", "", 0, 0, NULL,
+     "Every session ends after this."},
+
+    {"edge.upstream_host", VG_OPTION_TEXT, AT(edge_upstream_host), "", "", 0, 0, NULL,
+     "vigil edge: host of the hub that messages are forwarded to."},
+    {"edge.upstream_port", VG_OPTION_INTEGER, AT(edge_upstream_port), "8883", "", 1, 65535, NULL,
+     "vigil edge: its MQTT port."},
+    {"edge.gateway", VG_OPTION_TEXT, AT(edge_gateway), "", "", 0, 0, NULL,
+     "vigil edge: this gateway's device id at the hub."},
+    {"edge.password", VG_OPTION_SECRET, AT(edge_password), "", "", 0, 0, NULL,
+     "vigil edge: its password; file:PATH reads it from a file."},
+    {"edge.ca", VG_OPTION_PATH, AT(edge_ca), "", "", 0, 0, NULL,
+     "vigil edge: PEM of the authority that signed the hub's certificate."},
+    {"edge.inflight_max", VG_OPTION_INTEGER, AT(edge_inflight_max), "100", "messages", 1, 1000,
+     NULL, "vigil edge: messages on their way without an acknowledgement."},
+};
+const size_t settings_option_count = sizeof(settings_options) / sizeof(settings_options[0]);
+
+enum vg_status settings_load(struct vg_arena *arena, const char *path, const char *const *overrides,
+                             struct settings *ret_settings, struct vg_err *err)
+{
+    if (!path && access("vigil.yaml", F_OK) == 0)
+        path = "vigil.yaml";
+    return vg_config_load(arena, settings_options, settings_option_count, path, overrides,
+                          ret_settings, err);
+}
+
+const char *settings_path(struct vg_arena *arena, const struct settings *settings, const char *name)
+{
+    return vg_arena_printf(arena, "%s/%s", settings->data_dir, name).ptr;
+}

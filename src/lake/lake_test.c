@@ -1,0 +1,270 @@
+/* Contract of the lake: what is flushed is there once, in a Delta log that anybody can read. */
+#include "lake/delta.h"
+#include "lake/lake.h"
+
+#include "base/clock.h"
+#include "base/crypto.h"
+#include "base/file.h"
+#include "base/json.h"
+
+#include "vg_test.h"
+
+#include <unistd.h>
+
+static char dir[64];
+
+static struct lake *open_lake(void)
+{
+    struct lake *lake = NULL;
+    struct vg_err err = {0};
+
+    if (!CHECK(lake_open(&(struct lake_config){.dir = dir}, &lake, &err) == VG_OK))
+        printf("%s: %s\n", err.code, err.text);
+    return lake;
+}
+
+static void fresh_dir(void)
+{
+    (void)snprintf(dir, sizeof(dir), "/tmp/vigil-lake-XXXXXX");
+    CHECK(mkdtemp(dir) != NULL);
+}
+
+static enum vg_status append(struct lake *lake, const char *patient, int64_t time_us, double value)
+{
+    char text[VG_TIME_TEXT_SIZE], record[512];
+
+    (void)vg_time_format(time_us, 3, text);
+    (void)snprintf(
+        record, sizeof(record),
+        "{\"patientId\":\"%s\",\"patient\":{\"ageYears\":70,\"gender\":\"female\"},"
+        "\"deviceId\":\"bed-1\",\"type\":\"vitals\",\"effectiveDateTime\":\"%s\","
+        "\"receivedTime\":\"%s\",\"observationId\":\"o1\",\"values\":["
+        "{\"name\":\"hr\",\"system\":\"http://loinc.org\",\"code\":\"8867-4\",\"value\":%g,"
+        "\"unit\":\"/min\"},{\"name\":\"avpu\",\"code\":\"80288-4\",\"text\":\"A\"}]}",
+        patient, text, text, value);
+    return lake_append(lake, LAKE_ENRICHED, "app", vg_slice_of(record), VG_SLICE("0-1"), NULL);
+}
+
+static void check_query(struct lake *lake, const char *sql, const char *want)
+{
+    struct vg_err err = {0};
+    struct vg_buf out;
+
+    vg_buf_init(&out, 0);
+    if (!CHECK(lake_query(lake, sql, &out, &err) == VG_OK))
+        printf("%s: %s\n", err.code, err.text);
+    if (!CHECK(vg_slice_is(vg_buf_slice(&out), want)))
+        printf("%s\n  got  %.*s\n  want %s\n", sql, (int)out.len, out.ptr, want);
+    vg_buf_fini(&out);
+}
+
+static void test_rows_are_there_after_the_flush_and_not_before(void)
+{
+    struct lake *lake;
+
+    fresh_dir();
+    lake = open_lake();
+    CHECK(append(lake, "p1", 1000 * VG_SECOND_US, 72.5) == VG_OK);
+    check_query(lake, "SELECT count(*) AS n FROM {enriched}", "[{\"n\":0}]");
+    CHECK(lake_flush(lake, LAKE_ENRICHED, "app", 1, NULL) == VG_OK);
+    check_query(lake, "SELECT count(*) AS n FROM {enriched}", "[{\"n\":2}]");
+    check_query(lake,
+                "SELECT patientId, code, value, valueText, valueUnit, ageYears, gender, trace FROM "
+                "{enriched} ORDER BY code",
+                "[{\"patientId\":\"p1\",\"code\":\"80288-4\",\"value\":null,\"valueText\":\"A\","
+                "\"valueUnit\":null,\"ageYears\":70,\"gender\":\"female\",\"trace\":\"0-1\"},\n"
+                "{\"patientId\":\"p1\",\"code\":\"8867-4\",\"value\":72.5,\"valueText\":null,"
+                "\"valueUnit\":\"/min\",\"ageYears\":70,\"gender\":\"female\",\"trace\":\"0-1\"}]");
+    lake_close(lake);
+    lake = open_lake();
+    check_query(lake, "SELECT count(*) AS n FROM {enriched}", "[{\"n\":2}]");
+    lake_close(lake);
+}
+
+static void test_the_position_is_in_the_same_commit(void)
+{
+    struct lake *lake;
+    uint64_t next_seq = 99;
+
+    fresh_dir();
+    lake = open_lake();
+    CHECK(lake_position(lake, LAKE_ENRICHED, "app", &next_seq, NULL) == VG_OK && next_seq == 0);
+    CHECK(append(lake, "p1", VG_SECOND_US, 1) == VG_OK);
+    CHECK(lake_flush(lake, LAKE_ENRICHED, "app", 17, NULL) == VG_OK);
+    CHECK(append(lake, "p1", 2 * VG_SECOND_US, 1) == VG_OK); /* lost with the process */
+    lake_close(lake);
+    lake = open_lake();
+    CHECK(lake_position(lake, LAKE_ENRICHED, "app", &next_seq, NULL) == VG_OK && next_seq == 17);
+    CHECK(lake_position(lake, LAKE_SCORED, "app", &next_seq, NULL) == VG_OK && next_seq == 0);
+    lake_close(lake);
+}
+
+static void test_a_file_for_each_date(void)
+{
+    struct lake *lake;
+
+    fresh_dir();
+    lake = open_lake();
+    CHECK(append(lake, "p1", VG_DAY_US - 1000, 1) == VG_OK);
+    CHECK(append(lake, "p1", VG_DAY_US, 2) == VG_OK);
+    CHECK(lake_flush(lake, LAKE_ENRICHED, "app", 2, NULL) == VG_OK);
+    check_query(lake,
+                "SELECT date::VARCHAR AS d, sum(value) AS v FROM {enriched} GROUP BY 1 ORDER BY 1",
+                "[{\"d\":\"1970-01-01\",\"v\":1.0},\n{\"d\":\"1970-01-02\",\"v\":2.0}]");
+    lake_close(lake);
+}
+
+struct history {
+    double values[16];
+    size_t count;
+};
+
+static void take(void *ctx, const struct lake_reading *reading)
+{
+    struct history *history = ctx;
+
+    CHECK(vg_slice_is(reading->code, "8867-4") && vg_slice_is(reading->unit, "/min"));
+    if (history->count < 16)
+        history->values[history->count++] = reading->value;
+}
+
+static void test_history_is_one_patients_in_order_of_time(void)
+{
+    struct history history = {0};
+    struct lake *lake;
+
+    fresh_dir();
+    lake = open_lake();
+    CHECK(lake_history(lake, VG_SLICE("p1"), 0, VG_DAY_US, take, &history, NULL) == VG_OK);
+    CHECK(history.count == 0);
+    CHECK(append(lake, "p1", 30 * VG_SECOND_US, 3) == VG_OK);
+    CHECK(append(lake, "p2", 15 * VG_SECOND_US, 9) == VG_OK);
+    CHECK(lake_flush(lake, LAKE_ENRICHED, "app", 2, NULL) == VG_OK);
+    CHECK(append(lake, "p1", 10 * VG_SECOND_US, 1) == VG_OK);
+    CHECK(append(lake, "p1", 20 * VG_SECOND_US, 2) == VG_OK);
+    CHECK(append(lake, "p1", 40 * VG_SECOND_US, 4) == VG_OK);
+    CHECK(lake_flush(lake, LAKE_ENRICHED, "app", 5, NULL) == VG_OK);
+    CHECK(lake_history(lake, VG_SLICE("p1"), 10 * VG_SECOND_US, 40 * VG_SECOND_US, take, &history,
+                       NULL) == VG_OK);
+    CHECK(history.count == 3);
+    for (size_t i = 0; i < history.count; i++)
+        CHECK(history.values[i] == (double)(i + 1));
+    lake_close(lake);
+}
+
+static void test_a_record_without_patient_or_time_is_refused(void)
+{
+    static const char *const records[] = {
+        "{\"effectiveDateTime\":\"2026-03-14T10:00:00Z\",\"values\":[]}",
+        "{\"patientId\":\"p1\",\"values\":[]}",
+        "{\"patientId\":\"p1\",\"effectiveDateTime\":\"yesterday\"}",
+        "not JSON",
+    };
+    struct lake *lake;
+
+    fresh_dir();
+    lake = open_lake();
+    for (size_t i = 0; i < sizeof(records) / sizeof(records[0]); i++) {
+        CHECK_ROW(records[i]);
+        CHECK(lake_append(lake, LAKE_ENRICHED, "app", vg_slice_of(records[i]), VG_SLICE(""),
+                          NULL) == VG_REJECT);
+    }
+    lake_close(lake);
+}
+
+/* Two handles stand for two processes: the second must not overwrite the first's version. */
+static void test_two_writers_do_not_overwrite_each_other(void)
+{
+    struct lake *a, *b;
+
+    fresh_dir();
+    a = open_lake();
+    b = open_lake();
+    for (int i = 0; i < 3; i++) {
+        CHECK(append(a, "p1", (1 + 2 * i) * VG_SECOND_US, 1) == VG_OK);
+        CHECK(lake_flush(a, LAKE_ENRICHED, "app", 1, NULL) == VG_OK);
+        CHECK(append(b, "p2", (2 + 2 * i) * VG_SECOND_US, 1) == VG_OK);
+        CHECK(lake_flush(b, LAKE_ENRICHED, "app", 2, NULL) == VG_OK);
+    }
+    lake_close(a);
+    lake_close(b);
+    a = open_lake();
+    check_query(a, "SELECT patientId, count(*) AS n FROM {enriched} GROUP BY 1 ORDER BY 1",
+                "[{\"patientId\":\"p1\",\"n\":6},\n{\"patientId\":\"p2\",\"n\":6}]");
+    lake_close(a);
+}
+
+static void test_scored_records_are_one_row(void)
+{
+    struct lake *lake;
+
+    fresh_dir();
+    lake = open_lake();
+    CHECK(lake_append(
+              lake, LAKE_SCORED, "app",
+              VG_SLICE("{\"patientId\":\"p1\",\"windowEnd\":\"2026-03-14T10:00:00Z\","
+                       "\"scoredTime\":\"2026-03-14T10:00:01.5Z\",\"trigger\":\"reading\","
+                       "\"news2\":{\"low\":5,\"high\":8,\"complete\":false,\"band\":\"medium\","
+                       "\"parts\":[{\"part\":\"pulse\"}]},\"model\":{\"name\":\"m\",\"version\":"
+                       "\"1\",\"probability\":0.25,\"band\":\"low\"}}"),
+              VG_SLICE("0-7 0-8"), NULL) == VG_OK);
+    CHECK(lake_flush(lake, LAKE_SCORED, "app", 1, NULL) == VG_OK);
+    check_query(
+        lake,
+        "SELECT news2Low, news2High, news2Complete, probability, parts, date::VARCHAR AS d, "
+        "trace FROM {scored}",
+        "[{\"news2Low\":5,\"news2High\":8,\"news2Complete\":false,\"probability\":0.25,"
+        "\"parts\":\"[{\\\"part\\\":\\\"pulse\\\"}]\",\"d\":\"2026-03-14\",\"trace\":\"0-7 "
+        "0-8\"}]");
+    lake_close(lake);
+}
+
+/* DuckDB wrote the data; the log is ours, so its lines are looked at one by one. */
+static void test_the_log_says_what_delta_demands(void)
+{
+    struct lake *lake;
+    struct vg_arena arena;
+    struct vg_slice rest;
+    char path[128];
+    unsigned protocols = 0, metas = 0;
+
+    fresh_dir();
+    lake = open_lake();
+    lake_close(lake);
+    vg_arena_init(&arena, 0);
+    (void)snprintf(path, sizeof(path), "%s/enriched/_delta_log/%020d.json", dir, 0);
+    if (!CHECK(vg_file_read(&arena, path, 0, &rest, NULL) == VG_OK))
+        return;
+    while (rest.len) {
+        struct vg_slice line = vg_slice_cut(&rest, '\n');
+        struct vg_json *action, *schema;
+
+        if (!line.len || !CHECK(vg_json_parse(&arena, line, NULL, &action, NULL, NULL) == VG_OK))
+            continue;
+        protocols += vg_json_get(action, "protocol") != NULL;
+        if (!vg_json_get(action, "metaData"))
+            continue;
+        metas++;
+        CHECK(vg_json_parse(&arena,
+                            vg_json_get_text(vg_json_get(action, "metaData"), "schemaString"), NULL,
+                            &schema, NULL, NULL) == VG_OK);
+        CHECK(vg_slice_is(vg_json_get_text(schema, "type"), "struct"));
+    }
+    CHECK(protocols == 1 && metas == 1);
+    vg_arena_fini(&arena);
+}
+
+int main(void)
+{
+    if (!CHECK(vg_crypto_init(NULL) == VG_OK))
+        return vg_test_report();
+    RUN(test_rows_are_there_after_the_flush_and_not_before);
+    RUN(test_the_position_is_in_the_same_commit);
+    RUN(test_a_file_for_each_date);
+    RUN(test_history_is_one_patients_in_order_of_time);
+    RUN(test_a_record_without_patient_or_time_is_refused);
+    RUN(test_two_writers_do_not_overwrite_each_other);
+    RUN(test_scored_records_are_one_row);
+    RUN(test_the_log_says_what_delta_demands);
+    return vg_test_report();
+}
