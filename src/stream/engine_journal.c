@@ -21,8 +21,8 @@
  * success, so everything after it is answered VG_FATAL until the process starts anew.
  *
  * THREADS. A committer and a helper per partition. The helper makes the next segment once the
- * current one is half full, and trims old ones. part->lock is never held over a system call that
- * touches a disk.
+ * current one is an eighth full, and trims old ones. part->lock is never held over a system call
+ * that touches a disk.
  */
 #include "stream/journal.h"
 
@@ -42,6 +42,7 @@
 
 #define WRITE_BYTES_MAX (4u << 20) /* gathered for one write, unless a single commit is larger */
 #define FIRST_SEGMENT_BYTES_MIN (1u << 20)
+#define ALLOCATE_BYTES (2u << 20)
 #define META_BYTES_MAX 256u
 
 /* ---- damage ---- */
@@ -287,7 +288,14 @@ static int make_spare(const struct partition *part, uint64_t bytes)
 
     if (fd < 0)
         return -1;
-    if (io->allocate(io->ctx, fd, (off_t)bytes) == 0)
+    int is_failed = 0;
+
+    /* In steps: one sync of it all would hold up the commits that go on beside it. */
+    for (uint64_t made = 0; made < bytes && is_failed == 0;) {
+        made = bytes - made > ALLOCATE_BYTES ? made + ALLOCATE_BYTES : bytes;
+        is_failed = io->allocate(io->ctx, fd, (off_t)made);
+    }
+    if (is_failed == 0)
         return fd;
     int why = errno;
 
@@ -644,7 +652,7 @@ static void publish(struct partition *part, const struct request *requests, size
         if (has_topic[topic])
             pthread_cond_broadcast(&part->has_topic[topic]);
     }
-    if (part->spare == SPARE_NONE && end_offset > last->size_bytes / 2) {
+    if (part->spare == SPARE_NONE && end_offset > last->size_bytes / 8) {
         part->spare = SPARE_WANTED;
         pthread_cond_signal(&part->has_chore);
     }

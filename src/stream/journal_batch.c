@@ -434,8 +434,14 @@ enum vg_status cursor_next(struct cursor *cursor, uint64_t limit, uint64_t limit
 
     if (ret_torn_bytes)
         *ret_torn_bytes = 0;
-    if (cursor->offset >= limit)
+    if (cursor->offset >= limit) {
+        if (end == CURSOR_SEALED && cursor->next_seq < limit_seq) {
+            tell_damage(cursor, limit, 0, limit_seq, "the segment ends too early");
+            cursor->next_seq = limit_seq;
+            cursor->has_prev = false;
+        }
         return VG_END;
+    }
     status = batch_at(cursor, cursor->offset, limit, ret_batch, err);
     if (status == VG_RETRY)
         return status;
