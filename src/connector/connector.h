@@ -1,0 +1,47 @@
+/* connector.h -- STAGE: from a device's message to an Observation.             (steps 5 and 6)
+ *
+ * Comes from: hub, by STREAM_DEVICE_RAW: what devices sent, byte for byte.
+ * Goes to:    fhir (Observation; Device and Patient in mode "create"); STREAM_NORMALIZED, read by
+ *             enrich; STREAM_DEADLETTER, with a reason.
+ * Promise:    each message that was acknowledged becomes its Observations exactly once, or a dead letter
+ *             that says why, in the order of its device; one that cannot be read holds up nothing.
+ *
+ * One object for each partition. Reason codes of dead letters: connector.json, connector.no_match,
+ * connector.missing_value, connector.ambiguous, connector.wrong_type, connector.no_template,
+ * connector.quantity, connector.text, connector.correlation, connector.sampled_size,
+ * connector.identity, connector.mismatch, connector.stored, connector.rejected (by the FHIR service),
+ * connector.memory, jsonpath.budget, jsonpath.compare, jsonpath.index.
+ */
+#ifndef VG_CONNECTOR_CONNECTOR_H
+#define VG_CONNECTOR_CONNECTOR_H
+
+#include "fhir/fhir.h"
+#include "stream/stage.h"
+
+struct connector;
+
+struct connector_config {
+    const char *device_mapping; /* file: CollectionContent */
+    const char *fhir_mapping;   /* file: CollectionFhir */
+    const char *identity;       /* NULL or "lookup", or "create" */
+    const char *device_system;  /* identifier system of devices; NULL or "" = any */
+    struct fhir_store *store;   /* borrowed */
+    uint32_t partition;         /* whose records it gets: for trace ids */
+    uint32_t dedupe_size;       /* messages remembered for each device; 0 = 64 */
+};
+
+/* VG_REJECT connector.mapping: a mapping file is wrong; the text names file, line and column of the
+ * first error. VG_REJECT connector.config. Strings are copied or read here. */
+VG_CHECK enum vg_status connector_open(const struct connector_config *config,
+                                       struct connector **ret_connector, struct vg_err *err);
+void connector_close(struct connector *connector); /* the stage has been stopped; NULL is fine */
+
+/* For stage_start(), with a connector as `self`. */
+const struct stage_ops *connector_stage_ops(void);
+
+/* Checks two mapping files and says every error with its place: "FILE:LINE:COLUMN: text" a line.
+ * Returns the number of errors. */
+size_t connector_mapping_check(const char *device_mapping, const char *fhir_mapping,
+                               struct vg_buf *out);
+
+#endif

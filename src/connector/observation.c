@@ -1,0 +1,653 @@
+/* observation.c -- one Observation in the making: measurements are added, the text is written.
+ *
+ * An instant (the usual template) has effectiveDateTime and one value or some components. A template
+ * with a period (hour, day, correlation id) has effectivePeriod; its SampledData gathers samples in
+ * slots, its other values keep the newest.
+ *
+ * `issued` is when the newest reading was received, not when it was written: the same readings give
+ * the same bytes at any time. What a period's values cannot say themselves, when exactly each was
+ * measured, is kept in an extension (OBSERVATION_MEASURED: name, and times in microseconds: of a
+ * SampledData its samples' distances from their slots, else the one time), so that after a restart,
+ * too, a late reading does not replace a newer one. It is left out where it says nothing.
+ *
+ * `status` is final, and amended once a later reading has changed what was there.
+ *
+ * Threads: the stage's own only.
+ */
+#include "connector/observation.h"
+
+#include "base/clock.h"
+#include "connector/value.h"
+
+#include <math.h>
+#include <stdio.h>
+
+static const struct fhir_value *value_of(const struct fhir_template *t, uint32_t index)
+{
+    return index == 0 ? &t->value : &t->components[index - 1].value;
+}
+
+struct observation *observation_new(struct vg_arena *arena, const struct fhir_template *t)
+{
+    struct observation *o = vg_arena_alloc(arena, sizeof(*o));
+
+    if (!o)
+        return NULL;
+    o->template = t;
+    o->issued_us = INT64_MIN; /* = nothing added so far */
+    o->properties = vg_arena_alloc(arena, sizeof(*o->properties) * (t->component_count + 1));
+    return o->properties ? o : NULL;
+}
+
+static int64_t floor_to(int64_t value, int64_t step)
+{
+    int64_t rest = value % step;
+
+    return value - (rest < 0 ? rest + step : rest);
+}
+
+/* ---- adding ---- */
+
+static bool is_later(const struct observation *o, const struct measurement *m, int64_t old_us,
+                     struct vg_slice old, int64_t new_us, struct vg_slice new)
+{
+    if (new_us != old_us)
+        return new_us > old_us;
+    if (m->ingestion_us != o->issued_us)
+        return m->ingestion_us > o->issued_us;
+    return vg_slice_cmp(new, old) > 0; /* any fixed rule: two readings of one instant, received in one */
+}
+
+static enum vg_status no_memory(struct vg_err *err)
+{
+    return vg_fail(err, VG_REJECT, "connector.memory", 0, "Observation needs too much memory");
+}
+
+/* The index of the first sample in the slot of `time_us`, or where it would stand. */
+static uint32_t find_slot(const struct observation_property *p, int64_t slot_us)
+{
+    uint32_t low = 0, high = p->sample_count;
+
+    if (high > 0 && p->samples[high - 1].time_us < slot_us)
+        return high; /* the usual case: newer than all */
+    while (low < high) {
+        uint32_t middle = low + (high - low) / 2;
+
+        if (p->samples[middle].time_us < slot_us)
+            low = middle + 1;
+        else
+            high = middle;
+    }
+    return low;
+}
+
+static bool add_sample(struct vg_arena *arena, struct observation_property *p, uint32_t at,
+                       struct observation_sample sample)
+{
+    if (p->sample_count == p->sample_capacity) {
+        uint32_t capacity = p->sample_capacity ? p->sample_capacity * 2 : 16;
+        struct observation_sample *grown = vg_arena_alloc(arena, sizeof(*grown) * capacity);
+
+        if (!grown)
+            return false;
+        if (p->sample_count)
+            memcpy(grown, p->samples, sizeof(*grown) * p->sample_count);
+        p->samples = grown;
+        p->sample_capacity = capacity;
+    }
+    memmove(p->samples + at + 1, p->samples + at, sizeof(*p->samples) * (p->sample_count - at));
+    p->samples[at] = sample;
+    p->sample_count++;
+    return true;
+}
+
+static bool put_sample(struct observation *o, struct vg_arena *arena,
+                       struct observation_property *p, const struct fhir_value *v,
+                       const struct measurement *m, struct vg_slice text, bool *ret_changed)
+{
+    int64_t first_us = o->start_us;
+    int64_t slot_us = first_us + floor_to(m->occurrence_us - first_us, v->period_us);
+    uint32_t at = find_slot(p, slot_us);
+    struct observation_sample *old = at < p->sample_count ? &p->samples[at] : NULL;
+
+    if (old && old->time_us < slot_us + v->period_us) {
+        if (vg_slice_eq(old->text, text) && old->time_us == m->occurrence_us)
+            return true;
+        if (!is_later(o, m, old->time_us, old->text, m->occurrence_us, text))
+            return true;
+        *old = (struct observation_sample){m->occurrence_us, text};
+        *ret_changed = true;
+        return true;
+    }
+    *ret_changed = true;
+    return add_sample(arena, p, at, (struct observation_sample){m->occurrence_us, text});
+}
+
+/* The text of a property as the Observation holds it. VG_END: there is nothing to hold. */
+static enum vg_status convert(struct vg_arena *arena, const struct fhir_value *v,
+                              const struct measurement *m, struct vg_slice *ret,
+                              struct vg_err *err)
+{
+    const struct measurement_value *found =
+        v->type == FHIR_VALUE_NONE ? NULL : measurement_get(m, v->name);
+    struct vg_slice decimal;
+    char number[40];
+
+    if (!found || (v->type != FHIR_VALUE_CONCEPT && measurement_is_blank(found->text)))
+        return VG_END;
+    switch (v->type) {
+    case FHIR_VALUE_NONE:
+        break;
+    case FHIR_VALUE_CONCEPT:
+        *ret = VG_SLICE("");
+        break;
+    case FHIR_VALUE_STRING:
+        for (size_t i = 0; i < found->text.len; i++)
+            if ((unsigned char)found->text.ptr[i] < 32 && !strchr("\t\r\n", found->text.ptr[i]))
+                return vg_fail(err, VG_REJECT, "connector.text", 0,
+                               "value '%.*s' of type '%.*s': a text with control characters",
+                               VG_FMT(v->name), VG_FMT(m->type));
+        *ret = found->text;
+        break;
+    case FHIR_VALUE_QUANTITY:
+    case FHIR_VALUE_SAMPLED:
+        if (!value_decimal(found->text, number, &decimal))
+            return vg_fail(err, VG_REJECT, "connector.quantity", 0,
+                           "value '%.*s' of type '%.*s': expected a decimal number", VG_FMT(v->name),
+                           VG_FMT(m->type));
+        *ret = vg_slice_eq(decimal, found->text) ? found->text : vg_arena_dup(arena, decimal);
+        if (!ret->ptr)
+            return no_memory(err);
+        break;
+    }
+    return VG_OK;
+}
+
+static enum vg_status check_span(const struct observation *o, const struct measurement *m,
+                                 int64_t *ret_start_us, int64_t *ret_end_us, struct vg_err *err)
+{
+    const struct fhir_template *t = o->template;
+    bool is_empty = o->issued_us == INT64_MIN;
+    /* Slots lie on a fixed grid, so that an earlier sample that comes late moves no other. */
+    int64_t from_us = t->align_us > 0 ? floor_to(m->occurrence_us, t->align_us) : m->occurrence_us;
+
+    *ret_start_us = o->start_us;
+    *ret_end_us = o->end_us;
+    if (t->interval != FHIR_INTERVAL_CORRELATION)
+        return VG_OK;
+    if (is_empty || from_us < o->start_us)
+        *ret_start_us = from_us;
+    if (is_empty || m->occurrence_us > o->end_us)
+        *ret_end_us = m->occurrence_us;
+    for (uint32_t i = 0; i <= t->component_count; i++) {
+        const struct fhir_value *v = value_of(t, i);
+
+        if (v->type == FHIR_VALUE_SAMPLED &&
+            (*ret_end_us - *ret_start_us) / v->period_us >= FHIR_SAMPLES_MAX)
+            return vg_fail(err, VG_REJECT, "connector.sampled_size", 0,
+                           "type '%.*s': more than %d samples under one correlation id",
+                           VG_FMT(m->type), FHIR_SAMPLES_MAX);
+    }
+    return VG_OK;
+}
+
+enum vg_status observation_add(struct observation *o, struct vg_arena *arena,
+                               const struct measurement *m, struct vg_err *err)
+{
+    const struct fhir_template *t = o->template;
+    uint32_t count = t->component_count + 1, given = 0;
+    struct vg_slice *texts = vg_arena_alloc(arena, sizeof(*texts) * count);
+    bool is_new = o->issued_us == INT64_MIN, changed = false;
+    int64_t start_us, end_us;
+    enum vg_status st;
+
+    if (o->trouble.code) {
+        if (err)
+            *err = o->trouble;
+        return VG_REJECT;
+    }
+    if (!texts)
+        return no_memory(err);
+    for (uint32_t i = 0; i < count; i++) {
+        st = convert(arena, value_of(t, i), m, &texts[i], err);
+        if (st == VG_REJECT)
+            return st;
+        given += st == VG_OK;
+    }
+    if (given == 0 && (t->value.type != FHIR_VALUE_NONE || t->component_count > 0))
+        return vg_fail(err, VG_REJECT, "connector.missing_value", 0,
+                       "type '%.*s': none of the values that the FHIR mapping asks for",
+                       VG_FMT(m->type));
+    st = check_span(o, m, &start_us, &end_us, err);
+    if (st != VG_OK)
+        return st;
+    changed = is_new || start_us != o->start_us || end_us != o->end_us;
+    o->start_us = start_us;
+    o->end_us = end_us;
+    for (uint32_t i = 0; i < count; i++) {
+        const struct fhir_value *v = value_of(t, i);
+        struct observation_property *p = &o->properties[i];
+
+        if (!texts[i].ptr)
+            continue;
+        if (v->type == FHIR_VALUE_SAMPLED) {
+            if (!put_sample(o, arena, p, v, m, texts[i], &changed))
+                return no_memory(err);
+            p->is_set = true;
+            continue;
+        }
+        if (p->is_set && vg_slice_eq(p->text, texts[i]) && p->time_us == m->occurrence_us)
+            continue;
+        if (p->is_set && !is_later(o, m, p->time_us, p->text, m->occurrence_us, texts[i]))
+            continue;
+        p->is_set = changed = true;
+        p->text = texts[i];
+        p->time_us = m->occurrence_us;
+    }
+    if (changed) {
+        o->is_changed = true;
+        o->is_amended |= !is_new;
+        if (is_new || m->ingestion_us > o->issued_us)
+            o->issued_us = m->ingestion_us;
+    }
+    return VG_OK;
+}
+
+/* ---- reading back ---- */
+
+static enum vg_status not_ours(struct observation *o, const char *what, struct vg_err *err)
+{
+    enum vg_status st = vg_fail(&o->trouble, VG_REJECT, "connector.stored", 0,
+                                "stored Observation/%s: %s", o->id, what);
+
+    if (err)
+        *err = o->trouble;
+    return st;
+}
+
+/* The member "times" of the extension for a property, or an empty slice. */
+static struct vg_slice stored_times(const struct vg_json *root, struct vg_slice name)
+{
+    const struct vg_json *list = vg_json_get(root, "extension");
+
+    for (const struct vg_json *at = list ? list->child : NULL; at; at = at->next) {
+        const struct vg_json *parts = vg_json_get(at, "extension");
+
+        if (vg_slice_is(vg_json_get_text(at, "url"), OBSERVATION_MEASURED) &&
+            vg_slice_eq(vg_json_get_text(vg_json_at(parts, 0), "valueString"), name))
+            return vg_json_get_text(vg_json_at(parts, 1), "valueString");
+    }
+    return (struct vg_slice){0};
+}
+
+static enum vg_status load_samples(struct observation *o, struct vg_arena *arena,
+                                   struct observation_property *p, const struct vg_json *stored,
+                                   struct vg_slice times, struct vg_err *err)
+{
+    struct vg_slice data = vg_json_get_text(stored, "data"), token;
+    int64_t slot_us = o->start_us, period_us;
+    double period_ms, dimensions = 1;
+
+    if (!vg_json_to_double(vg_json_get(stored, "period"), &period_ms) || period_ms <= 0 ||
+        period_ms > 86400000.0)
+        return not_ours(o, "SampledData without a usable period", err);
+    if (vg_json_to_double(vg_json_get(stored, "dimensions"), &dimensions) &&
+        (dimensions < 1 || dimensions > 1))
+        return not_ours(o, "SampledData of several dimensions", err);
+    period_us = (int64_t)(period_ms * 1000.0 + 0.5);
+    for (; data.len > 0; slot_us += period_us) {
+        int64_t offset_us = 0;
+
+        token = vg_slice_cut(&data, ' ');
+        if (token.len == 0 || vg_slice_is(token, "E"))
+            continue;
+        if (times.len > 0 && !vg_slice_to_i64(vg_slice_cut(&times, ' '), &offset_us))
+            return not_ours(o, "times of samples that cannot be read", err);
+        if (!add_sample(arena, p, p->sample_count,
+                        (struct observation_sample){slot_us + offset_us, token}))
+            return no_memory(err);
+    }
+    return VG_OK;
+}
+
+static enum vg_status load_property(struct observation *o, struct vg_arena *arena, uint32_t index,
+                                    const struct vg_json *holder, const struct vg_json *root,
+                                    struct vg_err *err)
+{
+    static const char *const members[] = {[FHIR_VALUE_QUANTITY] = "valueQuantity",
+                                          [FHIR_VALUE_SAMPLED] = "valueSampledData",
+                                          [FHIR_VALUE_CONCEPT] = "valueCodeableConcept",
+                                          [FHIR_VALUE_STRING] = "valueString"};
+    const struct fhir_value *v = value_of(o->template, index);
+    struct observation_property *p = &o->properties[index];
+    const struct vg_json *stored;
+    struct vg_slice times;
+
+    if (v->type == FHIR_VALUE_NONE)
+        return VG_OK;
+    stored = vg_json_get(holder, members[v->type]);
+    if (!stored) {
+        for (size_t i = FHIR_VALUE_QUANTITY; i <= FHIR_VALUE_STRING; i++)
+            if (vg_json_get(holder, members[i]))
+                return not_ours(o, "a value of another type", err);
+        return VG_OK; /* not measured so far */
+    }
+    times = stored_times(root, v->name);
+    p->is_set = true;
+    p->time_us = o->start_us;
+    if (v->type == FHIR_VALUE_SAMPLED)
+        return load_samples(o, arena, p, stored, times, err);
+    if (times.len > 0 && !vg_slice_to_i64(times, &p->time_us))
+        return not_ours(o, "a time that cannot be read", err);
+    if (v->type == FHIR_VALUE_QUANTITY)
+        p->text = vg_json_is(vg_json_get(stored, "value"), VG_JSON_NUMBER)
+                      ? vg_json_get(stored, "value")->text
+                      : VG_SLICE("");
+    else
+        p->text = v->type == FHIR_VALUE_STRING ? vg_json_text(stored) : VG_SLICE("");
+    return VG_OK;
+}
+
+enum vg_status observation_load(struct observation *o, struct vg_arena *arena,
+                                struct vg_slice body, uint64_t version, struct vg_err *err)
+{
+    const struct fhir_template *t = o->template;
+    const struct vg_json *period, *list, *at;
+    struct vg_json *root;
+    struct vg_slice status, encounter;
+    const struct vg_json_options options = {.values_max = 1000000};
+
+    if (vg_json_parse(arena, body, &options, &root, NULL, NULL) != VG_OK)
+        return not_ours(o, "not JSON", err);
+    o->version = version;
+    status = vg_json_get_text(root, "status");
+    o->is_amended = vg_slice_is(status, "amended");
+    if (!o->is_amended && !vg_slice_is(status, "final"))
+        return not_ours(o, "its status is neither final nor amended", err);
+    if (!vg_time_parse(vg_json_get_text(root, "issued"), &o->issued_us, NULL))
+        return not_ours(o, "no time of issue", err);
+    encounter = vg_json_get_text(vg_json_get(root, "encounter"), "reference");
+    o->encounter = vg_slice_starts(encounter, VG_SLICE("Encounter/")) ? vg_slice_from(encounter, 10)
+                                                                     : (struct vg_slice){0};
+    period = vg_json_get(root, "effectivePeriod");
+    if (t->interval == FHIR_INTERVAL_INSTANT ? period != NULL : period == NULL)
+        return not_ours(o, "another kind of effective time", err);
+    if (t->interval == FHIR_INTERVAL_CORRELATION &&
+        (!vg_time_parse(vg_json_get_text(period, "start"), &o->start_us, NULL) ||
+         !vg_time_parse(vg_json_get_text(period, "end"), &o->end_us, NULL)))
+        return not_ours(o, "a period that cannot be read", err);
+
+    enum vg_status st = load_property(o, arena, 0, root, root, err);
+
+    list = vg_json_get(root, "component");
+    for (at = list ? list->child : NULL; at && st == VG_OK; at = at->next)
+        for (uint32_t i = 0; i < t->component_count && st == VG_OK; i++)
+            if (vg_slice_eq(vg_json_get_text(vg_json_get(at, "code"), "text"),
+                            t->components[i].value.name))
+                st = load_property(o, arena, i + 1, at, root, err);
+    return st;
+}
+
+/* ---- writing ---- */
+
+#define PUT(out, literal) vg_buf_put(out, VG_SLICE(literal))
+
+static void put_time(struct vg_buf *out, int64_t time_us)
+{
+    char text[VG_TIME_TEXT_SIZE];
+
+    vg_buf_put_byte(out, '"');
+    vg_buf_put(out, (struct vg_slice){text, vg_time_format(time_us, time_us % 1000 ? 6 : 3, text)});
+    vg_buf_put_byte(out, '"');
+}
+
+static void put_reference(struct vg_buf *out, struct vg_slice member, struct vg_slice id)
+{
+    vg_buf_put(out, member);
+    vg_buf_put(out, id); /* FHIR ids need no escape */
+    PUT(out, "\"}");
+}
+
+static void put_number(struct vg_buf *out, int64_t number)
+{
+    char text[24];
+    int n = snprintf(text, sizeof(text), "%lld", (long long)number);
+
+    vg_buf_put(out, (struct vg_slice){text, (size_t)n});
+}
+
+/* The slots from the first to the end of the period: samples, and E where there is none. */
+static void put_samples(const struct observation *o, const struct fhir_value *v,
+                        const struct observation_property *p, struct vg_buf *out)
+{
+    int64_t first_us = o->start_us, count = (o->end_us - first_us) / v->period_us + 1;
+    uint32_t next = 0;
+
+    PUT(out, "{\"origin\":{\"value\":0");
+    if (v->unit.len > 0) {
+        PUT(out, ",\"unit\":");
+        vg_json_escape(out, v->unit);
+    }
+    PUT(out, "},\"period\":");
+    put_number(out, v->period_us / 1000);
+    if (v->period_us % 1000) {
+        char text[8];
+        int n = snprintf(text, sizeof(text), ".%03d", (int)(v->period_us % 1000));
+
+        vg_buf_put(out, (struct vg_slice){text, (size_t)n});
+    }
+    PUT(out, ",\"dimensions\":1,\"data\":\"");
+    for (int64_t i = 0; i < count; i++) {
+        int64_t slot_end_us = first_us + (i + 1) * v->period_us;
+
+        if (i > 0)
+            vg_buf_put_byte(out, ' ');
+        if (next < p->sample_count && p->samples[next].time_us < slot_end_us)
+            vg_buf_put(out, p->samples[next++].text);
+        else
+            vg_buf_put_byte(out, 'E');
+    }
+    PUT(out, "\"}");
+}
+
+static void put_value(const struct observation *o, uint32_t index, struct vg_buf *out)
+{
+    const struct fhir_value *v = value_of(o->template, index);
+    const struct observation_property *p = &o->properties[index];
+
+    switch (v->type) {
+    case FHIR_VALUE_NONE:
+        break;
+    case FHIR_VALUE_QUANTITY:
+        PUT(out, "\"valueQuantity\":{\"value\":");
+        vg_buf_put(out, p->text);
+        if (v->json.len > 0) {
+            vg_buf_put_byte(out, ',');
+            vg_buf_put(out, v->json);
+        }
+        vg_buf_put_byte(out, '}');
+        break;
+    case FHIR_VALUE_SAMPLED:
+        PUT(out, "\"valueSampledData\":");
+        put_samples(o, v, p, out);
+        break;
+    case FHIR_VALUE_CONCEPT:
+        PUT(out, "\"valueCodeableConcept\":{");
+        vg_buf_put(out, v->json);
+        vg_buf_put_byte(out, '}');
+        break;
+    case FHIR_VALUE_STRING:
+        PUT(out, "\"valueString\":");
+        vg_json_escape(out, p->text);
+        break;
+    }
+}
+
+static bool has_times(const struct observation *o, uint32_t index)
+{
+    const struct fhir_value *v = value_of(o->template, index);
+    const struct observation_property *p = &o->properties[index];
+    int64_t first_us = o->start_us;
+
+    if (!p->is_set || o->template->interval == FHIR_INTERVAL_INSTANT)
+        return false;
+    if (v->type != FHIR_VALUE_SAMPLED)
+        return true;
+    for (uint32_t i = 0; i < p->sample_count; i++)
+        if ((p->samples[i].time_us - first_us) % v->period_us)
+            return true;
+    return false;
+}
+
+static void put_times(const struct observation *o, struct vg_buf *out)
+{
+    bool has_any = false;
+
+    for (uint32_t i = 0; i <= o->template->component_count; i++) {
+        const struct fhir_value *v = value_of(o->template, i);
+        const struct observation_property *p = &o->properties[i];
+        int64_t first_us = o->start_us;
+
+        if (!has_times(o, i))
+            continue;
+        vg_buf_put(out, has_any ? VG_SLICE(",") : VG_SLICE("\"extension\":["));
+        has_any = true;
+        PUT(out, "{\"url\":\"" OBSERVATION_MEASURED
+                 "\",\"extension\":[{\"url\":\"name\",\"valueString\":");
+        vg_json_escape(out, v->name);
+        PUT(out, "},{\"url\":\"times\",\"valueString\":\"");
+        if (v->type != FHIR_VALUE_SAMPLED)
+            put_number(out, p->time_us);
+        for (uint32_t k = 0; k < p->sample_count; k++) {
+            if (k > 0)
+                vg_buf_put_byte(out, ' ');
+            put_number(out, (p->samples[k].time_us - first_us) % v->period_us);
+        }
+        PUT(out, "\"}]}");
+    }
+    if (has_any)
+        PUT(out, "],");
+}
+
+void observation_write(const struct observation *o, struct vg_buf *out)
+{
+    const struct fhir_template *t = o->template;
+    bool has_component = false;
+
+    PUT(out, "{\"resourceType\":\"Observation\",\"id\":\"");
+    vg_buf_put(out, (struct vg_slice){o->id, 64});
+    PUT(out, "\",");
+    put_times(o, out);
+    PUT(out, "\"identifier\":[{\"system\":\"" OBSERVATION_SYSTEM "\",\"value\":");
+    vg_json_escape(out, o->identifier);
+    vg_buf_put(out, o->is_amended ? VG_SLICE("}],\"status\":\"amended\"")
+                                  : VG_SLICE("}],\"status\":\"final\""));
+    if (t->category_json.len > 0) {
+        PUT(out, ",\"category\":");
+        vg_buf_put(out, t->category_json);
+    }
+    PUT(out, ",\"code\":");
+    vg_buf_put(out, t->code_json);
+    put_reference(out, VG_SLICE(",\"subject\":{\"reference\":\"Patient/"), o->patient);
+    if (o->encounter.len > 0)
+        put_reference(out, VG_SLICE(",\"encounter\":{\"reference\":\"Encounter/"), o->encounter);
+    if (t->interval == FHIR_INTERVAL_INSTANT) {
+        PUT(out, ",\"effectiveDateTime\":");
+        put_time(out, o->start_us);
+    } else {
+        PUT(out, ",\"effectivePeriod\":{\"start\":");
+        put_time(out, o->start_us);
+        PUT(out, ",\"end\":");
+        put_time(out, o->end_us);
+        vg_buf_put_byte(out, '}');
+    }
+    PUT(out, ",\"issued\":");
+    put_time(out, o->issued_us);
+    put_reference(out, VG_SLICE(",\"device\":{\"reference\":\"Device/"), o->device);
+    if (o->properties[0].is_set) {
+        vg_buf_put_byte(out, ',');
+        put_value(o, 0, out);
+    }
+    for (uint32_t i = 0; i < t->component_count; i++) {
+        if (!o->properties[i + 1].is_set)
+            continue;
+        vg_buf_put(out, has_component ? VG_SLICE(",{\"code\":") : VG_SLICE(",\"component\":[{\"code\":"));
+        has_component = true;
+        vg_buf_put(out, t->components[i].code_json);
+        vg_buf_put_byte(out, ',');
+        put_value(o, i + 1, out);
+        vg_buf_put_byte(out, '}');
+    }
+    if (has_component)
+        vg_buf_put_byte(out, ']');
+    vg_buf_put_byte(out, '}');
+}
+
+/* ---- the header `fhir` ---- */
+
+static const struct fhir_code *main_code(const struct fhir_codes *codes)
+{
+    for (uint32_t i = 0; i < codes->count; i++)
+        if (vg_slice_is(codes->list[i].system, "http://loinc.org"))
+            return &codes->list[i];
+    return codes->count > 0 ? &codes->list[0] : NULL;
+}
+
+/* Whoever reads the header knows one unit of temperature. */
+static void put_celsius(struct vg_slice fahrenheit, struct vg_buf *out)
+{
+    double degrees = 0;
+
+    (void)vg_slice_to_double(fahrenheit, &degrees);
+    vg_buf_printf(out, "%.10g", round((degrees - 32.0) / 1.8 * 100.0) / 100.0);
+}
+
+void observation_write_values(const struct fhir_template *t, const struct measurement *m,
+                              struct vg_buf *out)
+{
+    bool has_any = false;
+
+    vg_buf_put_byte(out, '[');
+    for (uint32_t i = 0; i <= t->component_count; i++) {
+        const struct fhir_value *v = value_of(t, i);
+        const struct fhir_code *code = main_code(i == 0 ? &t->codes : &t->components[i - 1].codes);
+        const struct measurement_value *found =
+            v->type == FHIR_VALUE_NONE ? NULL : measurement_get(m, v->name);
+        bool is_number = v->type == FHIR_VALUE_QUANTITY || v->type == FHIR_VALUE_SAMPLED;
+        struct vg_slice unit = vg_slice_is(v->system, "http://unitsofmeasure.org") && v->code.len
+                                   ? v->code
+                                   : v->unit;
+        struct vg_slice number;
+        char text[40];
+
+        if (!found || !code || (is_number && !value_decimal(found->text, text, &number)))
+            continue;
+        vg_buf_put(out, has_any ? VG_SLICE(",{\"name\":") : VG_SLICE("{\"name\":"));
+        has_any = true;
+        vg_json_escape(out, v->name);
+        if (code->system.len > 0) {
+            PUT(out, ",\"system\":");
+            vg_json_escape(out, code->system);
+        }
+        PUT(out, ",\"code\":");
+        vg_json_escape(out, code->code);
+        if (is_number) {
+            PUT(out, ",\"value\":");
+            if (vg_slice_is(unit, "[degF]")) {
+                unit = VG_SLICE("Cel");
+                put_celsius(number, out);
+            } else {
+                vg_buf_put(out, number);
+            }
+            if (unit.len > 0) {
+                PUT(out, ",\"unit\":");
+                vg_json_escape(out, unit);
+            }
+        } else {
+            PUT(out, ",\"text\":");
+            vg_json_escape(out, found->text);
+        }
+        vg_buf_put_byte(out, '}');
+    }
+    vg_buf_put_byte(out, ']');
+}
