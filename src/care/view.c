@@ -592,7 +592,8 @@ enum vg_status care_patient(struct care *care, struct vg_slice patient_id, int64
         st = write_items_of(care->reader, &ids, &w, err);
     }
     pthread_mutex_unlock(&care->read_lock);
-    vg_json_close_object(&w);
+    if (st == VG_OK) /* an unknown patient leaves "row" without a value */
+        vg_json_close_object(&w);
     vg_arena_fini(&arena);
     return finish(out, st, err);
 }
