@@ -40,7 +40,6 @@ struct notify_target {
     const char *name;   /* "teams" */
     const char *format; /* "adaptive-envelope", "adaptive-bare", "json", "slack" */
     const char *url;    /* a secret: never logged */
-    bool with_name;     /* full name on the card; else initials only */
 };
 
 struct notify_config {

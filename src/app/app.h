@@ -12,6 +12,7 @@ int cmd_run(int argc, char **argv);
 int cmd_edge(int argc, char **argv);
 int cmd_simulate(int argc, char **argv);
 int cmd_replay(int argc, char **argv);
+int cmd_seed(int argc, char **argv);
 int cmd_device(int argc, char **argv);
 int cmd_archive(int argc, char **argv);
 int cmd_deadletter(int argc, char **argv);

@@ -1,0 +1,34 @@
+# make run    the whole platform with a simulated ward, from nothing
+# make check  every test, from nothing
+# Both install what is missing first (Debian packages with root or sudo; npm packages into node_modules).
+
+SHELL := /bin/bash
+JOBS ?= $(shell nproc)
+
+.PHONY: run check deps build dev tsan fuzz release bench docs clean
+
+run: release
+	tools/run.sh
+
+check: dev release
+	tools/check.sh
+
+deps:
+	tools/deps.sh
+
+dev tsan fuzz release: deps
+	cmake --preset $@ >/dev/null
+	cmake --build build/$@ -j $(JOBS)
+
+build: release
+
+bench: release
+	bench/run.sh
+
+# What is generated from the settings table.
+docs: release
+	build/release/vigil config --markdown >docs/configuration.md
+	build/release/vigil config --yaml >vigil.example.yaml
+
+clean:
+	rm -rf build
