@@ -31,9 +31,9 @@ static const struct {
     {"archive", STREAM_DEVICE_RAW, 3, "in the archive"},
     {"connector", STREAM_DEVICE_RAW, 5, NULL},
     {"enrich", STREAM_NORMALIZED, 7, "patient merged in"},
-    {"capture-enriched", STREAM_ENRICHED, 9, "in the lake"},
+    {"lake-enriched", STREAM_ENRICHED, 9, "in the lake"},
     {"score", STREAM_ENRICHED, 10, "scored"},
-    {"capture-scored", STREAM_SCORED, 11, "scored copy in the lake"},
+    {"lake-scored", STREAM_SCORED, 11, "scored copy in the lake"},
     {"alert", STREAM_SCORED, 13, "rules applied"},
     {"board", STREAM_CARE_CHANGED, 15, "sent to every open board"},
 };
@@ -263,7 +263,9 @@ static enum vg_status walk(struct trace *trace, struct stream *stream, struct fh
 
     while (st == VG_OK && (st = stream_scan_next(scan, &view, err)) == VG_OK) {
         if (!trace->received_us) {
-            if (trace->seq < view.first_seq || trace->seq >= view.first_seq + view.record_count ||
+            if (view.first_seq + view.record_count <= trace->seq)
+                continue; /* offsets alone, just before it */
+            if (trace->seq < view.first_seq ||
                 !stream_scan_record(scan, (size_t)(trace->seq - view.first_seq), &topic, &record) ||
                 topic != STREAM_DEVICE_RAW)
                 break; /* not kept any more, or not a device's message */

@@ -26,31 +26,31 @@ const BOXES: Box[] = [
   { x: 296, y: 486, w: 128, h: 60, lines: ['Score', 'windows, model'] },
   { x: 584, y: 486, w: 128, h: 60, lines: ['ML output', 'alert'] },
   { x: 800, y: 330, w: 128, h: 60, lines: ['Repository', 'SQL'], store: true },
-  { x: 1010, y: 210, w: 150, h: 52, lines: ['Live board'] },
-  { x: 1010, y: 300, w: 150, h: 52, lines: ['Ward report'] },
-  { x: 1010, y: 390, w: 150, h: 52, lines: ['Care team app'] },
-  { x: 1010, y: 494, w: 150, h: 52, lines: ['Coordination', 'chat, cards, lists'] },
+  { x: 1010, y: 214, w: 150, h: 50, lines: ['Live board'] },
+  { x: 1010, y: 335, w: 150, h: 50, lines: ['Ward report'] },
+  { x: 1010, y: 426, w: 150, h: 50, lines: ['Care team app'] },
+  { x: 1010, y: 526, w: 150, h: 50, lines: ['Coordination', 'chat, cards, lists'] },
 ];
 // Each step: its path on the picture and where its number stands.
 const EDGES: { step: number; d: string; x: number; y: number; label?: 'left' | 'right' }[] = [
   { step: 1, d: 'M128 70H186', x: 156, y: 70 },
   { step: 2, d: 'M308 86H366', x: 338, y: 86 },
-  { step: 3, d: 'M432 116V166', x: 432, y: 143 },
+  { step: 3, d: 'M432 116V166', x: 432, y: 140, label: 'right' },
   { step: 4, d: 'M488 86H574', x: 534, y: 86 },
   { step: 5, d: 'M712 86H958', x: 836, y: 86 },
-  { step: 6, d: 'M630 116V240', x: 630, y: 160 },
-  { step: 7, d: 'M648 250V206M648 206V206', x: 648, y: 222, label: 'right' },
+  { step: 6, d: 'M648 116V240', x: 648, y: 178, label: 'right' },
+  { step: 7, d: '', x: 712, y: 280, label: 'right' },
   { step: 8, d: 'M584 280H360V320', x: 440, y: 280 },
   { step: 9, d: 'M296 360H178', x: 234, y: 360 },
-  { step: 10, d: 'M360 390V476', x: 360, y: 436 },
+  { step: 10, d: 'M360 390V476', x: 360, y: 430, label: 'right' },
   { step: 11, d: 'M104 400V516H286', x: 180, y: 516 },
   { step: 12, d: 'M424 516H574', x: 500, y: 516 },
-  { step: 13, d: 'M690 486V196H1036V126', x: 880, y: 196 },
+  { step: 13, d: 'M690 486V440H776V196H1036V126', x: 900, y: 196 },
   { step: 14, d: 'M712 516H864V400', x: 800, y: 516 },
-  { step: 15, d: 'M928 345H966V236H1000', x: 966, y: 268 },
-  { step: 16, d: 'M928 354H980V326H1000', x: 982, y: 330 },
-  { step: 17, d: 'M928 366H966V416H1000', x: 966, y: 416 },
-  { step: 18, d: 'M1085 442V484', x: 1085, y: 464 },
+  { step: 15, d: 'M928 345H958V239H1000', x: 958, y: 292, label: 'right' },
+  { step: 16, d: 'M928 360H1000', x: 978, y: 360 },
+  { step: 17, d: 'M928 375H958V451H1000', x: 958, y: 418, label: 'right' },
+  { step: 18, d: 'M1085 476V516', x: 1085, y: 494, label: 'right' },
 ];
 const PATHS: [string, string, string][] = [
   ['blue', '1–5', 'from the device to the record'],
@@ -67,12 +67,13 @@ function Picture({ steps }: { steps: Step[] }) {
   const reached = new Map<number, { ms?: number; time?: string }>();
   for (const line of trace.value?.steps ?? []) if (line.time && !reached.has(line.step)) reached.set(line.step, line);
   return (
-    <svg class={`picture ${trace.value ? 'tracing' : ''}`} viewBox="0 24 1176 546" role="img" aria-labelledby="picture-title" aria-describedby="steps-table">
+    <svg class={`picture ${trace.value ? 'tracing' : ''}`} viewBox="0 24 1176 560" role="img" aria-labelledby="picture-title" aria-describedby="steps-table">
       <title id="picture-title">The eighteen steps from the device to the care team. The table below gives each step's numbers.</title>
-      <defs>{PATHS.map(([name]) => <marker key={name} id={`arrow-${name}`} viewBox="0 0 8 8" refX="6" refY="4" markerWidth="5" markerHeight="5" orient="auto-start-reverse"><path d="M0 0 8 4 0 8z" class={`arrow-${name}`} /></marker>)}</defs>
+      <defs>{PATHS.map(([name]) => <marker key={name} id={`arrow-${name}`} viewBox="0 0 8 8" refX="6" refY="4" markerUnits="userSpaceOnUse" markerWidth="12" markerHeight="12" orient="auto-start-reverse"><path d="M0 0 8 4 0 8z" class={`arrow-${name}`} /></marker>)}</defs>
       {EDGES.map((edge) => {
         const step = steps[edge.step - 1];
         const isLit = reached.has(edge.step);
+        if (!edge.d) return null; // 7 happens inside its box
         return <path key={edge.step} d={edge.d} class={`edge edge-${step.path} ${isLit ? 'lit' : ''}`} marker-end={`url(#arrow-${step.path})`} marker-start={edge.step === 5 || edge.step === 11 ? `url(#arrow-${step.path})` : undefined} />;
       })}
       {BOXES.map((box) => (

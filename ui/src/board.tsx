@@ -16,23 +16,23 @@ function VitalCell({ info, row }: { info: VitalInfo; row: Row }) {
   const code = info.codes.find((c) => row.vitals[c]) ?? info.codes[0];
   const vital = row.vitals[code];
   const state = freshness(vital, info, now.value);
-  if (state === 'missing') return <div class="vital missing"><dt>{info.short}</dt><dd><span class="vital-value">–</span> <span class="vital-age">none yet</span></dd></div>;
+  if (state === 'missing') return <div class="vital missing"><dt><abbr title={info.name}>{info.short}</abbr></dt><dd><span class="vital-value">–</span> <span class="vital-age">none yet</span></dd></div>;
   const points = row.spark?.[code];
   const trend = TREND[trendOf(points) + 1];
+  const isMoving = trend !== TREND[1];
   let value = vital.text !== undefined && vital.value === undefined ? consciousnessText(vital.text) : number(vital.value, info.digits);
   if (info.key === 'bp') value += `/${number(row.vitals[DIASTOLIC]?.value, 0)}`;
   const isOld = state !== 'ok';
   return (
     <div class={`vital ${state}`}>
-      <dt><abbr title={info.name}>{info.short}</abbr></dt>
+      <dt><abbr title={info.name}>{info.short}</abbr> {info.key !== 'avpu' && <span class="vital-unit">{unitText(vital.unit) || info.unit}</span>}</dt>
       <dd>
         <span class="vital-line">
           <span class="vital-value">{isOld ? <s>{value}</s> : value}</span>
-          {info.key !== 'avpu' && <span class="vital-unit">{unitText(vital.unit) || info.unit}</span>}
-          {points && points.length > 3 && !isOld && <span class="vital-trend" title={trend[1]}><span aria-hidden="true">{trend[0]}</span><span class="sr">{trend[1]}</span></span>}
+          {isMoving && !isOld && <span class="vital-trend" title={trend[1]}><span aria-hidden="true">{trend[0]}</span><span class="sr">{trend[1]}</span></span>}
         </span>
         {info.key !== 'avpu' && <Spark points={points} />}
-        <span class="vital-age">{isOld && <b class="old">{state}</b>} <Age time={vital.time} /><span class="sr"> old</span></span>
+        <span class="vital-age">{isOld && <b class="old">{state}</b>}<Age time={vital.time} /><span class="sr"> old</span></span>
       </dd>
     </div>
   );

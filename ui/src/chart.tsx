@@ -66,7 +66,7 @@ export function Chart(props: Props) {
         y: { range: (_u, low, high) => [Math.min(scale[0], low ?? scale[0]), Math.max(scale[1], high ?? scale[1])] },
       },
       axes: [
-        { ...axis, space: 64, values: (_u, ticks) => ticks.map((t) => clock(t * 1000)) },
+        { ...axis, size: 28, space: 64, values: (_u, ticks) => ticks.map((t) => clock(t * 1000)) },
         { ...axis, size: 44 },
       ],
       series: [{}, ...lines.map((line, i): uPlot.Series => ({

@@ -52,7 +52,7 @@ export function News2({ row }: { row: Pick<Row, 'news2' | 'trend'> }) {
   return (
     <div class={`news fill${bandLevel(n.band)}`}>
       <span class="news-digit">{news2Text(n)}</span>
-      <span class="news-word">{NEWS_WORDS[n.band] ?? n.band}</span>
+      <span class="news-word">{NEWS_WORDS[n.band] ?? n.band}</span>{' '}
       <span class="news-trend" title={`NEWS2 ${arrow[1]}`}><span aria-hidden="true">{arrow[0]}</span><span class="sr">{arrow[1]}</span></span>
       {!n.complete && <span class="news-note">parts missing</span>}
     </div>
