@@ -191,7 +191,12 @@ static void on_turn_end(evutil_socket_t fd, short what, void *ctx)
     while ((conn = LIST_FIRST(&loop->dirty))) {
         LIST_REMOVE(conn, dirty);
         conn->is_dirty = false;
+        conn->refs++;
         conn_flush(conn);
+        /* Who waited for its answers to leave (also a CONNACK after a password check) goes on. */
+        if (conn->state == CONN_ONLINE && turn_has_room(loop))
+            conn_try_resume(conn);
+        conn_unref(conn);
     }
 }
 
