@@ -202,6 +202,9 @@ static enum vg_status draft(struct fhir_ops *ops, struct fhir_op *op, void *view
     if (st == VG_OK && op->what == FHIR_OP_UPDATE && !op->query.ptr) {
         const struct vg_json *id = vg_json_get(op->draft.root, "id");
 
+        if (op->needs_body_id && !id)
+            st = fhir_refuse(ops->issue, err, 400, "required", VG_SLICE("id"),
+                             "the body must have the id that is in the address");
         if (id && !vg_slice_eq(vg_json_text(id), op->id))
             st = fhir_refuse(ops->issue, err, 400, "value", VG_SLICE("id"),
                              "the id in the body is not the id in the address");
@@ -473,4 +476,22 @@ void fhir_ops_fini(struct fhir_ops *ops)
         vg_map_fini(ops->names, NULL);
     free(ops->names);
     ops->names = NULL;
+}
+
+static enum vg_status ops_work(void *ctx, void *view, struct vg_err *err)
+{
+    return fhir_ops_run(ctx, view, err);
+}
+
+enum vg_status fhir_ops_commit(struct fhir_ops *ops, struct vg_err *err)
+{
+    struct fhir_store *store = ops->store;
+    enum vg_status st = fhir_ops_prepare(ops, err);
+
+    if (st == VG_OK)
+        st = store->engine->transact(store->self, ops_work, ops, err);
+    if (st == VG_OK)
+        fhir_ops_done(ops);
+    fhir_ops_fini(ops);
+    return st;
 }

@@ -318,6 +318,7 @@ struct fhir_op {
     const struct vg_json *root; /* bundle: the parsed resource, for the references in it */
     uint64_t if_match;          /* 0 = any */
     bool is_if_none_match;      /* update: only if there is none */
+    bool needs_body_id;         /* update: the body must say its id */
 
     struct fhir_draft draft;
     bool is_drafted, has_conditional_reference, is_matched;
@@ -347,6 +348,8 @@ VG_CHECK enum vg_status fhir_ops_run(struct fhir_ops *ops, void *view, struct vg
 /* After it was committed: counts the changes. */
 void fhir_ops_done(struct fhir_ops *ops);
 void fhir_ops_fini(struct fhir_ops *ops);
+/* All of it: prepared, run in a transaction of its own, counted. */
+VG_CHECK enum vg_status fhir_ops_commit(struct fhir_ops *ops, struct vg_err *err);
 
 /* ---- bundles (bundle.c) ---- */
 

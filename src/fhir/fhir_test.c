@@ -419,8 +419,8 @@ static void put_all(void)
          "{\"resourceType\":\"Observation\",\"id\":\"o3\",\"status\":\"preliminary\",\"code\":{"
          "\"coding\":[{\"system\":\"urn:other\",\"code\":\"8867-4\"}]},"
          "\"subject\":{\"reference\":\"" BASE "/Patient/"
-                                              "p2\"},\"effectiveDateTime\":\"2026-03-14\","
-                                              "\"valueQuantity\":{\"value\":38.2,\"unit\":\"C\"}}"},
+         "p2\"},\"effectiveDateTime\":\"2026-03-14\","
+         "\"valueQuantity\":{\"value\":38.2,\"unit\":\"C\"}}"},
         {"Observation", "o4",
          "{\"resourceType\":\"Observation\",\"id\":\"o4\",\"status\":\"final\",\"code\":{"
          "\"coding\":[{\"system\":\"http://loinc.org\",\"code\":\"85354-9\"}]},"

@@ -154,11 +154,6 @@ enum vg_status fhir_history(struct fhir_store *store, struct vg_slice type_name,
 
 /* ---- writing ---- */
 
-static enum vg_status commit_work(void *ctx, void *view, struct vg_err *err)
-{
-    return fhir_ops_run(ctx, view, err);
-}
-
 static enum vg_status ops_of(const struct fhir_write *writes, size_t count, struct fhir_ops *ops,
                              struct vg_err *err)
 {
@@ -212,11 +207,7 @@ enum vg_status fhir_commit(struct fhir_store *store, const struct fhir_write *wr
     st = ops.ops ? ops_of(writes, count, &ops, &why)
                  : vg_fail(&why, VG_RETRY, "fhir.memory", 0, "no room for %zu writes", count);
     if (st == VG_OK)
-        st = fhir_ops_prepare(&ops, &why);
-    if (st == VG_OK)
-        st = store->engine->transact(store->self, commit_work, &ops, &why);
-    if (st == VG_OK)
-        fhir_ops_done(&ops);
+        st = fhir_ops_commit(&ops, &why);
     for (size_t i = 0; i < count && st == VG_OK; i++) {
         const struct fhir_op *op = &ops.ops[i];
 
@@ -240,7 +231,6 @@ enum vg_status fhir_commit(struct fhir_store *store, const struct fhir_write *wr
     }
     if (st != VG_OK && err)
         *err = why;
-    fhir_ops_fini(&ops);
     vg_arena_fini(&scratch);
     return st;
 }
