@@ -215,6 +215,8 @@ void conn_flush(struct conn *conn)
         ERR_clear_error();
         (void)shutdown(conn->fd, SHUT_WR);
     }
+    if (conn->state == CONN_ONLINE)
+        conn_try_resume(conn);
 }
 
 void conn_unref(struct conn *conn)
@@ -240,6 +242,8 @@ void conn_close(struct conn *conn, bool is_clean)
 
     if (conn->state == CONN_DEAD)
         return;
+    if (is_clean && conn->out.len) /* what it has coming, as far as the socket takes it */
+        (void)wire_write(conn, conn->out.ptr, conn->out.len);
     leave_session(conn, is_clean);
     conn->state = CONN_DEAD;
     unstall(conn);
@@ -324,7 +328,9 @@ void conn_refuse_reason(struct conn *conn, uint8_t reason, const char *why)
 static enum handled dispatch(struct conn *conn, const struct mqtt_frame *frame,
                              struct vg_slice body)
 {
-    uint8_t flags = frame->type == MQTT_SUBSCRIBE || frame->type == MQTT_UNSUBSCRIBE ? 2 : 0;
+    bool has_flag = frame->type == MQTT_SUBSCRIBE || frame->type == MQTT_UNSUBSCRIBE ||
+                    frame->type == MQTT_PUBREL;
+    uint8_t flags = has_flag ? 2 : 0;
 
     if (frame->type != MQTT_PUBLISH && frame->flags != flags) {
         conn_refuse(conn, REFUSED_MALFORMED, "flags %u of packet type %u", frame->flags,
@@ -481,8 +487,6 @@ static void on_writable(evutil_socket_t fd, short what, void *ctx)
     conn_flush(conn);
     if (conn->state != CONN_DEAD && conn->ssl && !SSL_is_init_finished(conn->ssl))
         on_readable(fd, what, conn);
-    if (conn->state == CONN_ONLINE && !conn->out.len)
-        conn_try_resume(conn);
     conn_unref(conn);
 }
 

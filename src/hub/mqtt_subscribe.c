@@ -36,7 +36,8 @@ bool mqtt_filter_next(enum mqtt_type type, struct vg_slice filters, size_t *curs
         return false;
     *ret_filter = mqtt_read_text(&r);
     *ret_options = type == MQTT_SUBSCRIBE ? mqtt_read_u8(&r) : 0;
-    *cursor = filters.len - (size_t)(r.end - r.at);
+    if (!r.is_bad)
+        *cursor = filters.len - (size_t)(r.end - r.at);
     return !r.is_bad;
 }
 
