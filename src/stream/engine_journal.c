@@ -233,7 +233,8 @@ enum vg_status partition_list(const struct partition *part, uint64_t from,
 
         if (name.len != 24 || !vg_slice_is(vg_slice_from(name, 20), ".seg") ||
             !vg_slice_to_u64((struct vg_slice){name.ptr, 20}, &first_seq) || first_seq < from ||
-            fstatat(dirfd(dir), entry->d_name, &info, 0) != 0 || !S_ISREG(info.st_mode))
+            first_seq >= SEQ_LIMIT || fstatat(dirfd(dir), entry->d_name, &info, 0) != 0 ||
+            !S_ISREG(info.st_mode))
             continue;
         if (count == capacity) {
             capacity = capacity ? capacity * 2 : 16;
@@ -626,6 +627,11 @@ static bool has_room_for_groups(struct partition *part, const struct stream_out 
     return true;
 }
 
+static bool is_empty(const struct stream_out *out)
+{
+    return out->record_count == 0 && out->offset_count == 0;
+}
+
 /* Make the new end known, wake who waits for it. */
 static void publish(struct partition *part, const struct request *requests, size_t count,
                     uint64_t end_offset, uint64_t next_seq, uint64_t prev_hash)
@@ -682,8 +688,7 @@ static void commit_some(struct partition *part, struct request *requests, size_t
         struct request *request = &requests[done];
 
         request->first_seq = seq;
-        if (request->status != VG_OK ||
-            (request->out->record_count == 0 && request->out->offset_count == 0))
+        if (request->status != VG_OK || is_empty(request->out))
             continue;
         if (!has_room_for_groups(part, request->out)) {
             request->status = VG_REJECT;
@@ -740,7 +745,7 @@ static void commit_some(struct partition *part, struct request *requests, size_t
     if (status != VG_OK) {
         /* All that stood in this write, or the one that could not be put into it. */
         for (size_t i = 0; i < done; i++) {
-            if (requests[i].status == VG_OK)
+            if (requests[i].status == VG_OK && (status == VG_FATAL || !is_empty(requests[i].out)))
                 requests[i].status = status;
         }
     } else if (part->batches.len) {

@@ -10,7 +10,8 @@
 #include <pthread.h>
 
 #define BATCH_HEADER_BYTES 64u
-#define GROUP_BYTES 12u /* one entry of the directory */
+#define GROUP_BYTES 12u               /* one entry of the directory */
+#define SEQ_LIMIT ((uint64_t)1 << 62) /* no sequence number comes near: sums cannot wrap */
 #define BATCH_VERSION 1u
 
 #define BATCH_IS_CHECKPOINT                                                                        \

@@ -157,7 +157,8 @@ static bool header_decode(const struct cursor *cursor, const char *from, struct 
                                  .time_us = (int64_t)get_u64(from + 40),
                                  .prev_hash = get_u64(from + 48),
                                  .log_id = get_u64(from + 56)};
-    return ret->body_bytes % 8 == 0 && ret->group_count < STREAM_TOPIC_COUNT;
+    return ret->body_bytes % 8 == 0 && ret->group_count < STREAM_TOPIC_COUNT &&
+           ret->first_seq < SEQ_LIMIT;
 }
 
 /* The directory, and that every length inside adds up: who walks records afterwards cannot leave
@@ -176,7 +177,8 @@ static bool body_decode(const char *body, struct batch *batch)
         const char *entry = body + i * GROUP_BYTES;
         uint32_t topic = get_u32(entry), count = get_u32(entry + 4), bytes = get_u32(entry + 8);
 
-        if (topic <= topic_before || topic >= STREAM_TOPIC_COUNT || bytes > header->body_bytes - at)
+        if (topic <= topic_before || topic >= STREAM_TOPIC_COUNT ||
+            bytes > header->body_bytes - at || count > bytes / RECORD_HEADER_BYTES)
             return false;
         batch->groups[i] = (struct batch_group){.topic = (enum stream_topic)topic,
                                                 .first_seq = seq,

@@ -14,6 +14,7 @@
 #include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
+#include <sched.h>
 #include <stdatomic.h>
 #include <sys/stat.h>
 #include <unistd.h>
@@ -62,19 +63,25 @@ struct acks {
 };
 
 /* Commit `index`: three records with its number, one on another topic, an offset. */
-static enum vg_status commit_one(struct stream *stream, unsigned index, struct vg_err *err)
+static void fill_commit(struct stream_out *out, unsigned index)
 {
-    struct stream_out out;
     char text[300];
 
     memset(text, 'a' + (int)index % 26, sizeof(text));
     text[0] = (char)index;
-    stream_out_init(&out);
+    stream_out_init(out);
     for (unsigned i = 0; i < RECORDS_PER_COMMIT; i++)
-        stream_out_add(&out, i == 1 ? STREAM_SCORED : STREAM_DEVICE_RAW, index, VG_SLICE("bed-4"),
+        stream_out_add(out, i == 1 ? STREAM_SCORED : STREAM_DEVICE_RAW, index, VG_SLICE("bed-4"),
                        (struct vg_slice){0},
                        (struct vg_slice){text, payload_bytes + 30 * (index % 8)});
-    stream_out_offset(&out, "group", STREAM_DEVICE_RAW, 0, index + 1);
+    stream_out_offset(out, "group", STREAM_DEVICE_RAW, 0, index + 1);
+}
+
+static enum vg_status commit_one(struct stream *stream, unsigned index, struct vg_err *err)
+{
+    struct stream_out out;
+
+    fill_commit(&out, index);
     enum vg_status status = stream_commit(stream, 0, &out, NULL, err);
 
     stream_out_fini(&out);
@@ -696,17 +703,8 @@ static void record_run(bool is_async)
     io.sync_dir = record_sync_dir;
     CHECK(stream_open(&config, &stream, NULL) == VG_OK);
     for (unsigned i = 0; i < COMMITS; i++) {
-        char text[300];
-
         flying[i].index = i;
-        memset(text, 'A' + (int)i, sizeof(text));
-        text[0] = (char)i;
-        stream_out_init(&flying[i].out);
-        for (unsigned j = 0; j < RECORDS_PER_COMMIT; j++)
-            stream_out_add(&flying[i].out, j == 1 ? STREAM_SCORED : STREAM_DEVICE_RAW, 0,
-                           VG_SLICE("bed-4"), (struct vg_slice){0},
-                           (struct vg_slice){text, 60 + 30 * (i % 8)});
-        stream_out_offset(&flying[i].out, "group", STREAM_DEVICE_RAW, 0, i + 1);
+        fill_commit(&flying[i].out, i);
         stream_commit_async(stream, 0, &flying[i].out, on_ack, &flying[i]);
         if (!is_async || i % 5 == 4) {
             struct stream_out empty;
@@ -790,18 +788,11 @@ static int by_name(const void *a, const void *b)
     return strcmp(((const struct image *)a)->name, ((const struct image *)b)->name);
 }
 
-/* A small log of some segments, closed in order, into images[]. */
-static void make_images(unsigned commits)
+/* The partition's segments as they are now, into images[]. */
+static void take_images(void)
 {
-    const struct stream_config config = config_of(root, NULL);
-    struct stream *stream = NULL;
     char path[PATH_SIZE + 300];
 
-    clear_dir(root);
-    CHECK(stream_open(&config, &stream, NULL) == VG_OK);
-    for (unsigned i = 0; i < commits; i++)
-        CHECK(commit_one(stream, i, NULL) == VG_OK);
-    stream_close(stream);
     (void)snprintf(path, sizeof(path), "%s/p0000", root);
     DIR *dir = opendir(path);
 
@@ -827,6 +818,20 @@ static void make_images(unsigned commits)
     qsort(images, image_count, sizeof(images[0]), by_name);
 }
 
+/* A small log of some segments, closed in order, into images[]. */
+static void make_images(unsigned commits)
+{
+    const struct stream_config config = config_of(root, NULL);
+    struct stream *stream = NULL;
+
+    clear_dir(root);
+    CHECK(stream_open(&config, &stream, NULL) == VG_OK);
+    for (unsigned i = 0; i < commits; i++)
+        CHECK(commit_one(stream, i, NULL) == VG_OK);
+    stream_close(stream);
+    take_images();
+}
+
 /* Opens and reads; *found is filled. */
 static void open_damaged(struct found *found, bool and_commit)
 {
@@ -843,6 +848,83 @@ static void open_damaged(struct found *found, bool and_commit)
     if (and_commit)
         CHECK(commit_one(stream, COMMITS, NULL) == VG_OK);
     stream_close(stream);
+}
+
+/* ---- what a failed write leaves ---- */
+
+static pthread_mutex_t gate = PTHREAD_MUTEX_INITIALIZER;
+static atomic_bool is_lying;
+static atomic_int writes;
+
+static int gated_fdatasync(void *ctx, int fd)
+{
+    pthread_mutex_lock(&gate);
+    pthread_mutex_unlock(&gate);
+    return vg_io_system.fdatasync(ctx, fd);
+}
+
+static ssize_t lying_pwrite(void *ctx, int fd, const void *buf, size_t len, off_t offset)
+{
+    ssize_t done = vg_io_system.pwrite(ctx, fd, buf, len, offset);
+
+    atomic_fetch_add(&writes, 1);
+    if (!atomic_exchange(&is_lying, false))
+        return done;
+    errno = ENOSPC; /* and yet all of it is there */
+    return -1;
+}
+
+static void on_refused(void *ctx, enum vg_status status, uint64_t first_seq,
+                       const struct vg_err *err)
+{
+    (void)first_seq;
+    (void)err;
+    atomic_fetch_add((atomic_int *)ctx, status == VG_RETRY);
+}
+
+/* Two batches of a refused write lie behind the end; a later one of the first's size must not make
+ * the second a part of the log. */
+static void test_a_refused_write_never_comes_back(void)
+{
+    struct vg_io io = vg_io_system;
+    const struct stream_config config = config_of(root, &io);
+    struct stream *stream = NULL;
+    struct stream_out outs[2], first, empty;
+    struct found found;
+    atomic_int refused = 0;
+
+    io.fdatasync = gated_fdatasync;
+    io.pwrite = lying_pwrite;
+    clear_dir(root);
+    CHECK(stream_open(&config, &stream, NULL) == VG_OK);
+    atomic_store(&writes, 0);
+    stream_out_init(&empty);
+    fill_commit(&first, 3);
+    pthread_mutex_lock(&gate);
+    stream_commit_async(stream, 0, &first, on_refused, &refused);
+    while (atomic_load(&writes) == 0)
+        sched_yield(); /* the committer has taken it and comes to the gate */
+    fill_commit(&outs[0], 4);
+    fill_commit(&outs[1], 5);
+    stream_commit_async(stream, 0, &outs[0], on_refused, &refused);
+    stream_commit_async(stream, 0, &outs[1], on_refused, &refused);
+    atomic_store(&is_lying, true);
+    pthread_mutex_unlock(&gate);
+    CHECK(stream_commit(stream, 0, &empty, NULL, NULL) == VG_OK);
+    CHECK(atomic_load(&refused) == 2);
+    CHECK(commit_one(stream, 12, NULL) == VG_OK); /* as long as 4 */
+    take_images();                                /* the power is cut here */
+    stream_close(stream);
+    restore_images();
+    open_damaged(&found, false);
+    CHECK(found.count == 2 && found.is_there[3] && found.is_there[12]);
+    CHECK(!found.is_there[4] && !found.is_there[5] && found.damage_count == 0);
+    CHECK(found.is_consistent && found.is_in_order);
+    free_found(&found);
+    for (unsigned i = 0; i < 2; i++)
+        stream_out_fini(&outs[i]);
+    stream_out_fini(&first);
+    stream_out_fini(&empty);
 }
 
 static void test_a_flipped_bit_costs_one_batch_and_is_reported(void)
@@ -1069,6 +1151,7 @@ int main(void)
     make_root();
     RUN(test_every_call_can_fail);
     RUN(test_a_full_disk_refuses_and_works_again_by_itself);
+    RUN(test_a_refused_write_never_comes_back);
     RUN(test_power_cut_at_every_call);
     payload_bytes = 1;
     RUN(test_a_flipped_bit_costs_one_batch_and_is_reported);
