@@ -168,7 +168,7 @@ enum vg_status model_predict(struct model *model, const float *rows, size_t coun
                              double *ret_probabilities, float *ret_margins, struct vg_err *err)
 {
     static const char config[] = "{\"type\":1,\"training\":false,\"iteration_begin\":0,"
-                                 "\"iteration_end\":0,\"strict_shape\":false,\"missing\":NaN}";
+                                 "\"iteration_end\":0,\"strict_shape\":false,\"cache_id\":0,\"missing\":NaN}";
     bst_ulong const *shape = NULL;
     bst_ulong dimensions = 0;
     const float *margins = NULL;

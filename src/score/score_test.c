@@ -1,0 +1,647 @@
+/* score_test.c -- the stage over a real stream: what goes in as enriched comes out as scored. */
+#include "score/score.h"
+
+#include "base/json.h"
+#include "vg_test.h"
+
+#include <math.h>
+#include <unistd.h>
+
+#define MODEL_DIR VG_SOURCE_DIR "/models/sepsis-vitals"
+#define T0 (20530 * VG_DAY_US) /* 2026-03-18 */
+
+static char dir[64];
+static struct stream *stream;
+static struct score *score;
+static struct score_stage *stage;
+static struct stream_consumer *scored_consumer;
+static int64_t test_now_us;
+static uint64_t next_seq;
+
+static int64_t test_clock_now(void *ctx)
+{
+    (void)ctx;
+    return __atomic_load_n(&test_now_us, __ATOMIC_RELAXED);
+}
+
+static const struct vg_clock test_clock = {test_clock_now, NULL};
+
+static void set_now(int64_t now_us)
+{
+    __atomic_store_n(&test_now_us, now_us, __ATOMIC_RELAXED);
+}
+
+static void open_score(const char *model_dir)
+{
+    struct score_config config = {.model_dir = model_dir, .clock = &test_clock};
+    struct vg_err err = {0};
+
+    score = NULL;
+    stage = NULL;
+    if (!CHECK(score_open(&config, &score, &err) == VG_OK) ||
+        !CHECK(score_stage_open(score, 0, &stage, &err) == VG_OK)) {
+        printf("%s: %s\n", err.code, err.text);
+        exit(1);
+    }
+}
+
+static void close_score(void)
+{
+    score_stage_close(stage);
+    score_close(score);
+}
+
+static void open_stream(void)
+{
+    struct stream_config config = {.dir = dir, .segment_bytes = 4 << 20};
+    struct vg_err err = {0};
+
+    (void)snprintf(dir, sizeof(dir), "/tmp/vigil-score-XXXXXX");
+    CHECK(mkdtemp(dir) != NULL);
+    if (stream_open(&config, &stream, &err) != VG_OK ||
+        stream_consumer_open(stream, 0, STREAM_SCORED, "test", &scored_consumer, &err) != VG_OK) {
+        printf("%s: %s\n", err.code, err.text);
+        exit(1);
+    }
+    next_seq = 0;
+    set_now(T0);
+}
+
+static void close_stream(void)
+{
+    char command[96];
+
+    stream_consumer_close(scored_consumer);
+    stream_close(stream);
+    (void)snprintf(command, sizeof(command), "rm -r %s", dir);
+    CHECK(system(command) == 0);
+}
+
+/* ---- records ---- */
+
+struct made {
+    char key[16], value[1024], header[64];
+    struct stream_record record;
+    struct vg_buf headers;
+};
+
+static const char *const codes[][3] = {
+    {"hr", "8867-4", "/min"},    {"rr", "9279-1", "/min"},       {"spo2", "59408-5", "%"},
+    {"sys", "8480-6", "mm[Hg]"}, {"temp", "8310-5", "Cel"},      {"tempf", "8310-5", "[degF]"},
+    {"o2", "3151-8", "L/min"},   {"glucose", "2339-0", "mg/dL"},
+};
+
+/* An enriched record of one value of a patient at a time. */
+static void make(struct made *made, const char *patient, int age, int scale, const char *name,
+                 double value, int64_t time_us, int64_t received_us)
+{
+    char time[VG_TIME_TEXT_SIZE], received[VG_TIME_TEXT_SIZE];
+    size_t code = 0;
+    int len;
+
+    while (code + 1 < sizeof(codes) / sizeof(codes[0]) && strcmp(codes[code][0], name) != 0)
+        code++;
+    (void)vg_time_format(time_us, 6, time);
+    (void)vg_time_format(received_us, 6, received);
+    len = snprintf(
+        made->value, sizeof(made->value),
+        "{\"patientId\":\"%s\",\"patient\":{\"ageYears\":%d,\"gender\":\"female\","
+        "\"name\":\"Ada Example\",\"oxygenScale\":%d},\"encounterId\":\"e1\","
+        "\"location\":\"Ward 4, Bed 12\",\"unit\":\"Ward 4\",\"deviceId\":\"bed-4\","
+        "\"type\":\"x\",\"effectiveDateTime\":\"%s\",\"receivedTime\":\"%s\","
+        "\"observationId\":\"o-%s\",\"values\":[{\"name\":\"%s\",\"system\":\"http://loinc.org\","
+        "\"code\":\"%s\",\"value\":%.4f,\"unit\":\"%s\"}]}",
+        patient, age, scale, time, received, name, name, codes[code][1], value, codes[code][2]);
+    (void)snprintf(made->key, sizeof(made->key), "%s", patient);
+    (void)snprintf(made->header, sizeof(made->header), "0-%llu", (unsigned long long)next_seq);
+    vg_buf_init(&made->headers, 0);
+    stream_header_put(&made->headers, "trace", vg_slice_of(made->header));
+    made->record = (struct stream_record){.seq = next_seq++,
+                                          .time_us = received_us,
+                                          .key = vg_slice_of(made->key),
+                                          .headers = vg_buf_slice(&made->headers),
+                                          .value = {made->value, (size_t)len}};
+}
+
+/* Runs records through process() in batches of `batch`, commits what it put out. */
+static void process(const struct stream_record *records, size_t count, size_t batch_count)
+{
+    const struct stage_ops *ops = score_stage_ops(score);
+    struct stream_out out;
+    struct vg_err err = {0};
+
+    stream_out_init(&out);
+    for (size_t i = 0; i < count; i += batch_count) {
+        size_t n = count - i < batch_count ? count - i : batch_count;
+        struct stream_batch batch = {records + i, n, records[i + n - 1].seq + 1};
+
+        stream_out_clear(&out);
+        if (!CHECK(ops->process(stage, &batch, &out, &err) == VG_OK))
+            printf("%s: %s\n", err.code, err.text);
+        if (out.record_count > 0)
+            CHECK(stream_commit(stream, 0, &out, NULL, &err) == VG_OK);
+    }
+    stream_out_fini(&out);
+}
+
+static void tick(void)
+{
+    struct stream_out out;
+    struct vg_err err = {0};
+
+    stream_out_init(&out);
+    CHECK(score_stage_ops(score)->tick(stage, test_now_us, &out, &err) == VG_OK);
+    if (out.record_count > 0)
+        CHECK(stream_commit(stream, 0, &out, NULL, &err) == VG_OK);
+    stream_out_fini(&out);
+}
+
+/* The scored records since the last call; the last one is parsed. */
+static struct vg_arena arena;
+static struct vg_json *last;
+static char last_trace[512];
+
+static size_t scored(void)
+{
+    size_t count = 0;
+    struct stream_batch batch;
+
+    vg_arena_reset(&arena);
+    last = NULL;
+    while (stream_read(scored_consumer, 1000, 0, &batch, NULL) == VG_OK) {
+        for (size_t i = 0; i < batch.count; i++, count++) {
+            struct vg_slice copy = vg_arena_dup(&arena, batch.records[i].value);
+
+            CHECK(vg_json_parse(&arena, copy, NULL, &last, NULL, NULL) == VG_OK);
+            CHECK(vg_slice_to_cstr(stream_header_get(batch.records[i].headers, "trace"), last_trace,
+                                   sizeof(last_trace)));
+        }
+    }
+    return count;
+}
+
+static double number(const struct vg_json *object, const char *name)
+{
+    double value = (double)NAN;
+
+    (void)vg_json_to_double(vg_json_get(object, name), &value);
+    return value;
+}
+
+static const struct vg_json *part(const char *list, const char *of, const char *name,
+                                  const char *value)
+{
+    const struct vg_json *item = vg_json_get(of ? vg_json_get(last, of) : last, list);
+
+    for (item = item ? item->child : NULL; item; item = item->next) {
+        if (vg_slice_is(vg_json_get_text(item, name), value))
+            return item;
+    }
+    return NULL;
+}
+
+static bool text_is(const struct vg_json *object, const char *name, const char *text)
+{
+    return vg_slice_is(vg_json_get_text(object, name), text);
+}
+
+static bool is(double a, double b)
+{
+    return fabs(a - b) < 1e-6;
+}
+
+/* ---- tests ---- */
+
+static void test_one_record_for_a_patient_and_batch(void)
+{
+    struct made made[5];
+    struct stream_record records[5];
+
+    open_stream();
+    open_score(MODEL_DIR);
+    make(&made[0], "p1", 76, 1, "rr", 26, T0, T0);
+    make(&made[1], "p1", 76, 1, "hr", 125, T0 + VG_SECOND_US, T0 + VG_SECOND_US);
+    make(&made[2], "p2", 40, 1, "hr", 70, T0, T0);
+    make(&made[3], "p1", 76, 1, "tempf", 102.2, T0 + 2 * VG_SECOND_US, T0 + 3 * VG_SECOND_US);
+    make(&made[4], "p1", 76, 1, "glucose", 110, T0, T0);
+    for (int i = 0; i < 5; i++)
+        records[i] = made[i].record;
+    process(records, 5, 5);
+    CHECK(scored() == 2);
+    CHECK(score_patients(score) == 2);
+    process(records + 4, 1, 1);
+    CHECK(scored() == 1);
+
+    CHECK(text_is(last, "patientId", "p1") && text_is(last, "trigger", "reading"));
+    CHECK(text_is(last, "windowEnd", "2026-03-18T00:00:02.000Z"));
+    CHECK(text_is(last, "location", "Ward 4, Bed 12") && text_is(last, "encounterId", "e1"));
+    CHECK(text_is(vg_json_get(last, "patient"), "name", "Ada Example"));
+    /* respiration 3, pulse 2, temperature 39.0: 1 */
+    CHECK(is(number(vg_json_get(last, "news2"), "low"), 6));
+    CHECK(is(number(vg_json_get(last, "news2"), "high"), 17));
+    CHECK(text_is(vg_json_get(last, "news2"), "band", "medium"));
+    CHECK(is(number(part("parts", "news2", "part", "temperature"), "value"), 39));
+    CHECK(text_is(part("parts", "news2", "part", "spo2"), "state", "missing"));
+    CHECK(text_is(part("vitals", NULL, "code", "2339-0"), "state", "ok"));
+    CHECK(text_is(part("vitals", NULL, "code", "8867-4"), "observationId", "o-hr"));
+    CHECK(number(vg_json_get(last, "model"), "probability") > 0);
+    CHECK(is(number(vg_json_get(last, "model"), "horizonHours"), 6));
+    CHECK_ROW("contributions, for NEWS2 is 5 or above");
+    CHECK(vg_json_get(vg_json_get(last, "model"), "contributions") != NULL);
+    close_score();
+    close_stream();
+    for (int i = 0; i < 5; i++)
+        vg_buf_fini(&made[i].headers);
+}
+
+static void test_traces_are_united(void)
+{
+    struct made made[80];
+    struct stream_record records[80];
+
+    open_stream();
+    open_score(NULL);
+    for (int i = 0; i < 80; i++) {
+        make(&made[i], "p1", 76, 1, "hr", 80, T0 + i * VG_SECOND_US, T0 + i * VG_SECOND_US);
+        records[i] = made[i].record;
+    }
+    process(records, 3, 3);
+    CHECK(scored() == 1);
+    CHECK(strcmp(last_trace, "0-0 0-1 0-2") == 0);
+    CHECK(vg_json_get(last, "model") == NULL);
+    process(records, 80, 80);
+    CHECK(scored() == 1);
+    CHECK_ROW("at most 64: the newest");
+    CHECK(strncmp(last_trace, "0-16 0-17 ", 10) == 0);
+    CHECK(strcmp(last_trace + strlen(last_trace) - 5, " 0-79") == 0);
+    close_score();
+    close_stream();
+    for (int i = 0; i < 80; i++)
+        vg_buf_fini(&made[i].headers);
+}
+
+static void test_expiry_by_timer(void)
+{
+    struct made made[2];
+
+    open_stream();
+    open_score(MODEL_DIR);
+    make(&made[0], "p1", 76, 1, "rr", 26, T0, T0);
+    make(&made[1], "p1", 76, 1, "hr", 70, T0 + VG_HOUR_US, T0 + VG_HOUR_US);
+    process(&made[0].record, 1, 1);
+    process(&made[1].record, 1, 1);
+    CHECK(scored() == 2);
+    CHECK(is(number(vg_json_get(last, "news2"), "low"), 3));
+
+    CHECK_ROW("nothing expired: nothing said");
+    set_now(T0 + 4 * VG_HOUR_US);
+    tick();
+    CHECK(scored() == 0);
+
+    CHECK_ROW("respiration expired, pulse not");
+    set_now(T0 + 4 * VG_HOUR_US + VG_MINUTE_US);
+    tick();
+    CHECK(scored() == 1);
+    CHECK(text_is(last, "trigger", "timer"));
+    CHECK(text_is(last, "windowEnd", "2026-03-18T01:00:00.000Z"));
+    CHECK(is(number(vg_json_get(last, "news2"), "low"), 0));
+    CHECK(text_is(part("parts", "news2", "part", "respiration"), "state", "expired"));
+    CHECK(is(number(part("parts", "news2", "part", "respiration"), "value"), 26));
+    CHECK(text_is(part("vitals", NULL, "code", "9279-1"), "state", "expired"));
+    CHECK(text_is(part("vitals", NULL, "code", "8867-4"), "state", "ok"));
+    CHECK(strcmp(last_trace, "0-1") == 0);
+    tick();
+    CHECK(scored() == 0);
+
+    CHECK_ROW("all expired: the model has nothing to say");
+    set_now(T0 + 6 * VG_HOUR_US);
+    tick();
+    CHECK(scored() == 1);
+    CHECK(vg_json_get(last, "model") == NULL);
+    tick();
+    CHECK(scored() == 0);
+
+    CHECK_ROW("silent for a day: dropped");
+    set_now(T0 + 26 * VG_HOUR_US);
+    tick();
+    CHECK(scored() == 0 && score_patients(score) == 0);
+    close_score();
+    close_stream();
+    for (int i = 0; i < 2; i++)
+        vg_buf_fini(&made[i].headers);
+}
+
+static void test_what_is_not_scored(void)
+{
+    static const struct {
+        const char *name, *vital;
+        double value;
+        int age, scale;
+        int64_t time_us, received_us;
+        size_t want_count;
+        bool has_news2, has_model;
+        double low;
+        const char *trigger;
+    } rows[] = {
+        {"a heart rate of 900 is an artefact", "hr", 900, 76, 1, T0 + 1, T0 + 1, 1, true, true, 0,
+         "reading"},
+        {"an hour ahead of its receipt", "hr", 140, 76, 1, T0 + VG_HOUR_US, T0 + 2, 1, true, true,
+         0, "reading"},
+        {"a few minutes ahead: a clock may differ", "hr", 140, 76, 1, T0 + 5 * VG_MINUTE_US, T0 + 3,
+         1, true, true, 3, "reading"},
+        {"late, to its place: the newest value counts", "hr", 30, 76, 1, T0 - VG_HOUR_US, T0 + 4, 1,
+         true, true, 3, "late"},
+        {"older than the history", "rr", 30, 76, 1, T0 - 26 * VG_HOUR_US, T0 + 5, 1, true, true, 3,
+         "late"},
+        {"a child of 9 has neither score", "hr", 140, 9, 1, T0 + 6, T0 + 6, 1, false, false, 0,
+         "reading"},
+        {"at 17 NEWS2 alone", "hr", 140, 17, 1, T0 + 7, T0 + 7, 1, true, false, 3, "reading"},
+        {"scale 2 by order: 90 is no point", "spo2", 90, 76, 2, T0 + 8, T0 + 8, 1, true, true, 3,
+         "reading"},
+        {"without the order it is 3", "spo2", 90, 76, 1, T0 + 9, T0 + 9, 1, true, true, 6,
+         "reading"},
+    };
+    struct made made;
+
+    open_stream();
+    open_score(MODEL_DIR);
+    make(&made, "p1", 76, 1, "hr", 70, T0, T0);
+    process(&made.record, 1, 1);
+    vg_buf_fini(&made.headers);
+    CHECK(scored() == 1);
+    for (size_t i = 0; i < sizeof(rows) / sizeof(rows[0]); i++) {
+        CHECK_ROW(rows[i].name);
+        make(&made, "p1", rows[i].age, rows[i].scale, rows[i].vital, rows[i].value, rows[i].time_us,
+             rows[i].received_us);
+        process(&made.record, 1, 1);
+        CHECK(scored() == rows[i].want_count);
+        CHECK((vg_json_get(last, "news2") != NULL) == rows[i].has_news2);
+        CHECK((vg_json_get(last, "model") != NULL) == rows[i].has_model);
+        if (rows[i].has_news2)
+            CHECK(is(number(vg_json_get(last, "news2"), "low"), rows[i].low));
+        CHECK(text_is(last, "trigger", rows[i].trigger));
+        vg_buf_fini(&made.headers);
+    }
+    close_score();
+    close_stream();
+}
+
+/* A backlog that a gateway brings after five hours is not fresh because it is new to us. */
+static void test_a_backlog_is_not_fresh(void)
+{
+    struct made made;
+
+    open_stream();
+    open_score(NULL);
+    make(&made, "p1", 76, 1, "rr", 26, T0, T0 + 5 * VG_HOUR_US);
+    process(&made.record, 1, 1);
+    CHECK(scored() == 1);
+    CHECK(is(number(vg_json_get(last, "news2"), "low"), 0));
+    CHECK(text_is(part("parts", "news2", "part", "respiration"), "state", "expired"));
+    vg_buf_fini(&made.headers);
+    close_score();
+    close_stream();
+}
+
+static void test_bad_records_are_dead_letters(void)
+{
+    static const char *const values[] = {
+        "",
+        "{",
+        "[]",
+        "{\"patientId\":\"\"}",
+        "{\"patientId\":\"p1\"}",
+        "{\"patientId\":\"p1\",\"effectiveDateTime\":\"yesterday\"}",
+        "{\"patientId\":\"p1234567890123456789012345678901234567890123456789012345678901234567890\""
+        ",\"effectiveDateTime\":\"2026-03-18T00:00:00Z\"}",
+    };
+    struct stream_consumer *letters = NULL;
+    struct stream_batch batch;
+    struct made good;
+    size_t count = 0;
+
+    open_stream();
+    open_score(NULL);
+    CHECK(stream_consumer_open(stream, 0, STREAM_DEADLETTER, "test", &letters, NULL) == VG_OK);
+    for (size_t i = 0; i < sizeof(values) / sizeof(values[0]); i++) {
+        struct stream_record record = {.seq = next_seq++,
+                                       .time_us = T0,
+                                       .key = VG_SLICE("p1"),
+                                       .value = vg_slice_of(values[i])};
+
+        process(&record, 1, 1);
+    }
+    make(&good, "p1", 76, 1, "hr", 70, T0, T0);
+    process(&good.record, 1, 1);
+    CHECK_ROW("what comes after them is scored");
+    CHECK(scored() == 1);
+    while (stream_read(letters, 100, 0, &batch, NULL) == VG_OK)
+        count += batch.count;
+    CHECK(count == sizeof(values) / sizeof(values[0]));
+    stream_consumer_close(letters);
+    vg_buf_fini(&good.headers);
+    close_score();
+    close_stream();
+}
+
+#define MANY 400
+
+/* The last record of each patient, without what depends on when it was made. */
+static void final_state(char *out, size_t size)
+{
+    size_t len = 0;
+    struct stream_batch batch;
+    char of[4][4096] = {{0}};
+
+    while (stream_read(scored_consumer, 1000, 0, &batch, NULL) == VG_OK) {
+        for (size_t i = 0; i < batch.count; i++)
+            (void)vg_slice_to_cstr(batch.records[i].value, of[batch.records[i].key.ptr[1] - '0'],
+                                   sizeof(of[0]));
+    }
+    out[0] = '\0';
+    for (int p = 0; p < 4; p++) {
+        const char *window_end = strstr(of[p], "\"windowEnd\"");
+        const char *news2 = strstr(of[p], "\"news2\"");
+
+        if (CHECK(window_end && news2))
+            len += (size_t)snprintf(out + len, size - len, "%.35s|%s\n", window_end, news2);
+    }
+}
+
+static void test_any_batches_give_the_same_state(void)
+{
+    static struct made made[MANY];
+    static struct stream_record records[MANY];
+    static const size_t batches[] = {1, 7, 64, MANY};
+    static char first[32768], other[32768];
+    uint64_t state = 42;
+
+    for (size_t b = 0; b < 4; b++) {
+        open_stream();
+        open_score(MODEL_DIR);
+        for (int i = 0; i < MANY && b == 0; i++) {
+            char patient[4] = {'p', (char)('0' + i % 4), 0};
+            int64_t received_us = T0 + i * VG_MINUTE_US, late_us;
+
+            state = state * 6364136223846793005u + 1442695040888963407u;
+            late_us = (int64_t)(state >> 60) * 4 * VG_MINUTE_US;
+            make(&made[i], patient, 60 + i % 4, 1, codes[(state >> 40) % 5][0],
+                 36 + (double)(state >> 33 & 63), received_us - late_us, received_us);
+            records[i] = made[i].record;
+        }
+        process(records, MANY, batches[b]);
+        final_state(b == 0 ? first : other, sizeof(first));
+        if (b > 0)
+            CHECK(strcmp(first, other) == 0);
+        CHECK_ROW("again, as after a crash before the commit");
+        process(records, MANY, 50);
+        final_state(other, sizeof(other));
+        CHECK(strcmp(first, other) == 0);
+        close_score();
+        close_stream();
+    }
+    for (int i = 0; i < MANY; i++)
+        vg_buf_fini(&made[i].headers);
+}
+
+/* Reads until the stage has put out `count` records or ten seconds went by. */
+static size_t wait_for_scores(size_t count)
+{
+    int64_t deadline_us = vg_mono_us() + 10 * VG_SECOND_US;
+    size_t got = 0;
+
+    while (got < count && vg_mono_us() < deadline_us) {
+        struct stream_batch batch;
+
+        if (stream_read(scored_consumer, 100, VG_SECOND_US / 10, &batch, NULL) == VG_OK)
+            got += batch.count;
+    }
+    return got;
+}
+
+static void put_enriched(const struct made *made)
+{
+    struct stream_out out;
+
+    stream_out_init(&out);
+    stream_out_add(&out, STREAM_ENRICHED, made->record.time_us, made->record.key,
+                   made->record.headers, made->record.value);
+    CHECK(stream_commit(stream, 0, &out, NULL, NULL) == VG_OK);
+    stream_out_fini(&out);
+}
+
+static void test_windows_are_rebuilt_after_a_restart(void)
+{
+    struct made made[4];
+    struct stage *running = NULL;
+    struct vg_err err = {0};
+
+    open_stream();
+    set_now(T0 + VG_HOUR_US);
+    make(&made[0], "p1", 76, 1, "rr", 26, T0, T0);
+    make(&made[1], "p1", 76, 1, "hr", 125, T0, T0);
+    make(&made[2], "p1", 76, 1, "sys", 95, T0 + VG_HOUR_US, T0 + VG_HOUR_US);
+    make(&made[3], "p1", 76, 1, "spo2", 97, T0 - 30 * VG_HOUR_US, T0 - 30 * VG_HOUR_US);
+    for (int run = 0; run < 2; run++) {
+        struct stage_config config;
+
+        open_score(MODEL_DIR);
+        config = (struct stage_config){
+            .ops = score_stage_ops(score), .self = stage, .stream = stream, .clock = &test_clock};
+        CHECK(stage_start(&config, &running, &err) == VG_OK);
+        if (run == 0) {
+            put_enriched(&made[3]);
+            CHECK(wait_for_scores(1) == 1);
+            put_enriched(&made[0]);
+            CHECK(wait_for_scores(1) == 1);
+            put_enriched(&made[1]);
+            CHECK(wait_for_scores(1) == 1);
+        } else {
+            put_enriched(&made[2]);
+            stream_seek(scored_consumer, stream_position(scored_consumer));
+            CHECK(wait_for_scores(1) == 1);
+        }
+        stage_stop(running);
+        close_score();
+    }
+    stream_seek(scored_consumer, 0);
+    CHECK(scored() == 4);
+    CHECK_ROW("the values from before the restart are in the score after it");
+    CHECK(is(number(vg_json_get(last, "news2"), "low"), 3 + 2 + 2));
+    CHECK(text_is(vg_json_get(last, "news2"), "band", "high"));
+    close_stream();
+    for (int i = 0; i < 4; i++)
+        vg_buf_fini(&made[i].headers);
+}
+
+/* Two devices of one patient in two partitions: one window. */
+static void test_partitions_share_a_patient(void)
+{
+    struct made made[2];
+    struct score_stage *first, *second = NULL;
+    struct vg_err err = {0};
+
+    open_stream();
+    open_score(NULL);
+    first = stage;
+    CHECK(score_stage_open(score, 1, &second, &err) == VG_OK);
+    make(&made[0], "p1", 76, 1, "rr", 26, T0, T0);
+    make(&made[1], "p1", 76, 1, "hr", 125, T0, T0);
+    process(&made[0].record, 1, 1);
+    stage = second;
+    process(&made[1].record, 1, 1);
+    CHECK(scored() == 2);
+    CHECK(is(number(vg_json_get(last, "news2"), "low"), 5));
+    CHECK_ROW("the expiry is told by the partition that saw it last, once");
+    set_now(T0 + 5 * VG_HOUR_US);
+    stage = first;
+    tick();
+    CHECK(scored() == 0);
+    stage = second;
+    tick();
+    CHECK(scored() == 1);
+    stage = first;
+    score_stage_close(second);
+    close_score();
+    close_stream();
+    for (int i = 0; i < 2; i++)
+        vg_buf_fini(&made[i].headers);
+}
+
+static void test_patients_are_bounded(void)
+{
+    struct score_config config = {.patients_max = 10, .clock = &test_clock};
+    struct made made;
+
+    open_stream();
+    CHECK(score_open(&config, &score, NULL) == VG_OK);
+    CHECK(score_stage_open(score, 0, &stage, NULL) == VG_OK);
+    for (int i = 0; i < 50; i++) {
+        char patient[16];
+
+        (void)snprintf(patient, sizeof(patient), "q%d", i);
+        make(&made, patient, 76, 1, "hr", 70, T0, T0);
+        process(&made.record, 1, 1);
+        vg_buf_fini(&made.headers);
+        CHECK(score_patients(score) <= 10);
+    }
+    close_score();
+    close_stream();
+}
+
+int main(void)
+{
+    vg_arena_init(&arena, 0);
+    RUN(test_one_record_for_a_patient_and_batch);
+    RUN(test_traces_are_united);
+    RUN(test_expiry_by_timer);
+    RUN(test_what_is_not_scored);
+    RUN(test_a_backlog_is_not_fresh);
+    RUN(test_bad_records_are_dead_letters);
+    RUN(test_any_batches_give_the_same_state);
+    RUN(test_windows_are_rebuilt_after_a_restart);
+    RUN(test_partitions_share_a_patient);
+    RUN(test_patients_are_bounded);
+    vg_arena_fini(&arena);
+    return vg_test_report();
+}
