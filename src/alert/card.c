@@ -25,7 +25,7 @@ static void put_link(struct vg_json_writer *w, const struct care_card *card, con
     struct vg_buf url;
 
     vg_buf_init(&url, 4096);
-    vg_buf_printf(&url, "%s/patients/%.*s", board_url, VG_FMT(card->patient_id));
+    vg_buf_printf(&url, "%s/patient/%.*s", board_url, VG_FMT(card->patient_id));
     vg_json_put_string(w, vg_buf_slice(&url));
     vg_buf_fini(&url);
 }
