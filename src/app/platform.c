@@ -178,7 +178,7 @@ static enum vg_status open_lane(struct platform *p, uint32_t partition, struct v
         .device_system = s->connector_device_system,
         .store = p->fhir,
     };
-    struct enrich_config enrich = {.store = p->fhir};
+    struct enrich_config enrich = {.store = p->fhir, .partition = partition};
     struct alert_config alert = {
         .care = p->care,
         .fhir = p->fhir,
