@@ -410,7 +410,7 @@ bool value_decimal(struct vg_slice text, char out[static 40], struct vg_slice *r
             out[used++] = text.ptr[i++];
         for (; i < text.len && is_digit(text.ptr[i]); digits++)
             out[used++] = text.ptr[i++];
-        if (digits == 0 || digits > 3)
+        if (digits == 0 || digits > 2)
             return false;
     }
     *ret = (struct vg_slice){out, used};

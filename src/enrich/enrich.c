@@ -1,403 +1,495 @@
-/* enrich.c -- see enrich.h.
+/* enrich.c -- the stage that merges the Patient into each measurement.
  *
- * WHAT IS KEPT, AND FOR HOW LONG
+ * Of each patient a few pieces of ready JSON are kept: who it is, where the patient lies, which oxygen
+ * scale is ordered. All is forgotten when a Patient, Encounter or Location has changed. Flags change
+ * with every alert, so for them only the patients are asked anew whose Flags have changed since the
+ * last batch; a Flag that was deleted (not: made inactive) shows in no such search, so every answer is
+ * asked again after FLAG_RECHECK_US if any Flag has changed.
  *
- * A patient's facts are kept as long as nothing in FHIR changed that could change them: each entry
- * remembers how often Patient, Encounter, Location and Flag had changed when it was made, and an
- * entry with an older count is made anew. So nothing is stale, and while nobody writes to FHIR but
- * devices, a measurement costs no query. Alert writes Flags now and then: for those only the oxygen
- * order is asked again.
+ * The oxygen scale is 2 only where an active Flag orders it; it is never inferred.
  *
- * THE OXYGEN SCALE
- *
- * Scale 2 of NEWS2 is a clinician's order, so it is taken from an active Flag with our own code and
- * from nothing else.
+ * Threads: the stage's own.
  */
 #include "enrich/enrich.h"
 
 #include "base/json.h"
 #include "base/map.h"
+#include "base/metrics.h"
 
-#include <errno.h>
 #include <stdlib.h>
 
-#define PATIENTS_MAX 20000
-#define FACTS_BYTES_MAX 8192 /* a name of a kilobyte is somebody's mistake */
-#define BATCH_ARENA_SIZE (64u << 20)
-#define SCALE_2_CODE "https://vigil.health/codes|spo2-scale-2"
+#define PATIENTS_MAX 50000
+#define ARENA_BYTES_MAX (32u << 20)
+#define FLAG_OVERLAP_US (5 * VG_SECOND_US)
+#define FLAG_RECHECK_US (60 * VG_SECOND_US)
+#define CODES "https://vigil.health/codes"
 
-enum watched { WATCH_PATIENT, WATCH_ENCOUNTER, WATCH_LOCATION, WATCH_FLAG, WATCH_COUNT };
-static const char *const watched_types[] = {"Patient", "Encounter", "Location", "Flag"};
+static const char *const watched[] = {"Patient", "Encounter", "Location"};
+#define WATCHED_COUNT 3
 
-/* What FHIR says of one patient, as pieces of the record to come. */
-struct facts {
-    uint64_t changes[WATCH_COUNT];
-    bool has_patient; /* else: there is no such Patient */
+struct patient {
+    struct vg_buf text;     /* the pieces, one behind the other */
+    size_t person_len;      /* ,"gender":…,"name":…,"identifier":… */
+    size_t place_len;       /* ,"encounterId":…,"location":…,"unit":… */
+    char birth_date[11];    /* "" = not known */
     int64_t birth_us;
-    bool has_birth;
     int oxygen_scale;
-    struct vg_buf texts; /* holds the slices below, one after the other */
-    struct vg_slice birth_date, gender, name, identifier, encounter_id, location, unit;
+    bool is_flag_stale;
+    int64_t flag_asked_us;  /* monotonic */
+    uint64_t flag_changes;  /* change count of Flag when it was asked */
 };
 
 struct enrich {
     struct enrich_config config;
-    struct vg_map patients; /* id -> struct facts */
-    struct vg_arena arena;  /* for one batch */
+    struct vg_map patients;
+    uint64_t changes[WATCHED_COUNT];
+    uint64_t flag_changes;  /* now */
+    int64_t flags_until_us; /* lastUpdated of the newest Flag seen */
+    struct vg_arena arena;
     struct vg_buf value, headers;
+    struct vg_metric *records_total;
 };
 
-static void facts_free(void *value)
-{
-    struct facts *facts = value;
+/* ---- open, close ---- */
 
-    vg_buf_fini(&facts->texts);
-    free(facts);
+enum vg_status enrich_open(const struct enrich_config *config, struct enrich **ret_enrich,
+                           struct vg_err *err)
+{
+    struct enrich *e = calloc(1, sizeof(*e));
+
+    if (!e)
+        return vg_fail(err, VG_FATAL, "enrich.memory", 0, "no memory");
+    e->config = *config;
+    e->flags_until_us = vg_now_us() - FLAG_RECHECK_US;
+    vg_map_init(&e->patients);
+    vg_arena_init(&e->arena, ARENA_BYTES_MAX);
+    vg_buf_init(&e->value, 0);
+    vg_buf_init(&e->headers, 0);
+    e->records_total = vg_counter("vigil_enrich_records_total", "Enriched records put out", "");
+    *ret_enrich = e;
+    return VG_OK;
 }
 
-/* ---- reading FHIR ---- */
-
-static enum vg_status parse_resource(struct enrich *enrich, const struct fhir_resource *resource,
-                                     struct vg_json **ret_json, struct vg_err *err)
+static void free_patient(void *value)
 {
-    enum vg_status st = vg_json_parse(&enrich->arena, resource->body, NULL, ret_json, NULL, err);
+    struct patient *p = value;
 
-    if (st == VG_REJECT)
-        st = vg_fail(err, VG_FATAL, "enrich.fhir", 0, "the store gave a %.*s that is not JSON",
-                     VG_FMT(resource->type));
-    return st;
+    vg_buf_fini(&p->text);
+    free(p);
+}
+
+void enrich_close(struct enrich *e)
+{
+    if (!e)
+        return;
+    vg_map_fini(&e->patients, free_patient);
+    vg_arena_fini(&e->arena);
+    vg_buf_fini(&e->value);
+    vg_buf_fini(&e->headers);
+    free(e);
+}
+
+/* ---- what the FHIR service says of a patient ---- */
+
+/* "Location/x" -> "x"; empty: anything else. */
+static struct vg_slice local_id(const struct vg_json *reference, const char *type)
+{
+    struct vg_slice text = vg_json_get_text(reference, "reference"), prefix = vg_slice_of(type);
+
+    if (!vg_slice_starts(text, prefix) || text.len < prefix.len + 2 || text.ptr[prefix.len] != '/')
+        return (struct vg_slice){0};
+    text = vg_slice_from(text, prefix.len + 1);
+    return memchr(text.ptr, '/', text.len) ? (struct vg_slice){0} : text;
 }
 
 /* VG_END: not there, or deleted. */
-static enum vg_status read_json(struct enrich *enrich, const char *type, struct vg_slice id,
-                                struct vg_json **ret_json, struct vg_err *err)
+static enum vg_status read_resource(struct enrich *e, const char *type, struct vg_slice id,
+                                    struct vg_json **ret_json, struct vg_err *err)
 {
     struct fhir_resource resource;
     enum vg_status st =
-        fhir_read(enrich->config.store, vg_slice_of(type), id, 0, &enrich->arena, &resource, err);
+        fhir_read(e->config.store, vg_slice_of(type), id, 0, &e->arena, &resource, err);
 
-    if (st == VG_OK && resource.is_deleted)
-        st = VG_END;
-    return st == VG_OK ? parse_resource(enrich, &resource, ret_json, err) : st;
+    if (st != VG_OK)
+        return st;
+    if (resource.is_deleted)
+        return VG_END;
+    return vg_json_parse(&e->arena, resource.body, NULL, ret_json, NULL, err);
 }
 
-/* "Location/x" -> "x"; empty when it is a reference to something else. */
-static struct vg_slice reference_id(const struct vg_json *reference, const char *type)
+static struct vg_slice display_name(struct enrich *e, const struct vg_json *patient)
 {
-    struct vg_slice text = vg_json_get_text(reference, "reference");
-    struct vg_slice head = vg_slice_cut(&text, '/');
+    const struct vg_json *list = vg_json_get(patient, "name"), *name = vg_json_at(list, 0), *given;
+    struct vg_buf text;
+    struct vg_slice kept;
 
-    return vg_slice_is(head, type) ? text : (struct vg_slice){0};
-}
-
-/* The official name, else the first: its text, else given names and family name. */
-static struct vg_slice full_name(struct enrich *enrich, const struct vg_json *patient)
-{
-    const struct vg_json *names = vg_json_get(patient, "name");
-    const struct vg_json *name = vg_json_at(names, 0), *given;
-    struct vg_slice result;
-    struct vg_buf out;
-
-    for (const struct vg_json *n = names ? names->child : NULL; n; n = n->next) {
-        if (vg_slice_is(vg_json_get_text(n, "use"), "official")) {
-            name = n;
+    for (const struct vg_json *at = list ? list->child : NULL; at; at = at->next)
+        if (vg_slice_is(vg_json_get_text(at, "use"), "official")) {
+            name = at;
             break;
         }
-    }
-    if (vg_json_get_text(name, "text").len)
+    if (vg_json_get_text(name, "text").len > 0)
         return vg_json_get_text(name, "text");
-    vg_buf_init(&out, FACTS_BYTES_MAX);
+    vg_buf_init(&text, 4096);
     given = vg_json_get(name, "given");
-    for (const struct vg_json *g = given ? given->child : NULL; g; g = g->next) {
-        vg_buf_put(&out, vg_json_text(g));
-        vg_buf_put_byte(&out, ' ');
-    }
-    vg_buf_put(&out, vg_json_get_text(name, "family"));
-    result = vg_arena_dup(&enrich->arena, vg_slice_trim(vg_buf_slice(&out)));
-    vg_buf_fini(&out);
-    return result;
+    for (const struct vg_json *at = given ? given->child : NULL; at; at = at->next)
+        vg_buf_printf(&text, "%.*s ", VG_FMT(vg_json_text(at)));
+    vg_buf_put(&text, vg_json_get_text(name, "family"));
+    kept = vg_arena_dup(&e->arena, vg_slice_trim(vg_buf_slice(&text)));
+    vg_buf_fini(&text);
+    return kept;
 }
 
-/* The active place of the stay, else its last. */
-static const struct vg_json *current_place(const struct vg_json *encounter)
+static void put_member(struct vg_buf *out, const char *name, struct vg_slice text)
 {
-    const struct vg_json *places = vg_json_get(encounter, "location"), *found = NULL;
-
-    for (const struct vg_json *p = places ? places->child : NULL; p; p = p->next) {
-        found = p;
-        if (vg_slice_is(vg_json_get_text(p, "status"), "active"))
-            break;
-    }
-    return vg_json_get(found, "location");
+    if (text.len == 0)
+        return;
+    vg_buf_printf(out, ",\"%s\":", name);
+    vg_json_escape(out, text);
 }
 
-static enum vg_status read_place(struct enrich *enrich, const struct vg_json *encounter,
-                                 struct facts *facts, struct vg_err *err)
+static void put_person(struct enrich *e, struct patient *p, const struct vg_json *json)
 {
-    struct vg_slice id = reference_id(current_place(encounter), "Location"), name, unit_id;
-    struct vg_json *place, *unit;
+    struct vg_slice birth = vg_json_get_text(json, "birthDate");
+
+    if (vg_date_parse(birth, &p->birth_us))
+        (void)vg_slice_to_cstr(birth, p->birth_date, sizeof(p->birth_date));
+    put_member(&p->text, "gender", vg_json_get_text(json, "gender"));
+    put_member(&p->text, "name", display_name(e, json));
+    put_member(&p->text, "identifier",
+               vg_json_get_text(vg_json_at(vg_json_get(json, "identifier"), 0), "value"));
+    p->person_len = p->text.len;
+}
+
+/* Where the patient is now: the last location of the encounter that has not ended. */
+static struct vg_slice current_location(const struct vg_json *encounter)
+{
+    const struct vg_json *list = vg_json_get(encounter, "location");
+    struct vg_slice found = {0};
+
+    for (const struct vg_json *at = list ? list->child : NULL; at; at = at->next)
+        if (!vg_json_get(vg_json_get(at, "period"), "end") &&
+            !vg_slice_is(vg_json_get_text(at, "status"), "completed"))
+            found = local_id(vg_json_get(at, "location"), "Location");
+    return found;
+}
+
+static enum vg_status put_place(struct enrich *e, struct patient *p, struct vg_slice id,
+                                struct vg_err *err)
+{
+    struct vg_slice query =
+        vg_arena_printf(&e->arena, "patient=%.*s&status=in-progress&_count=20", VG_FMT(id));
+    struct vg_slice newest = {0}, encounter_id = {0}, location_id, name, unit = {0};
+    struct vg_json *encounter = NULL, *location, *parent;
+    struct fhir_results results = {0};
     enum vg_status st;
 
-    if (!id.len)
-        return VG_OK;
-    st = read_json(enrich, "Location", id, &place, err);
-    if (st != VG_OK)
-        return st == VG_END ? VG_OK : st;
-    name = facts->unit = facts->location = vg_json_get_text(place, "name");
-    unit_id = reference_id(vg_json_get(place, "partOf"), "Location");
-    if (!unit_id.len)
-        return VG_OK;
-    st = read_json(enrich, "Location", unit_id, &unit, err);
-    if (st != VG_OK)
-        return st == VG_END ? VG_OK : st;
-    facts->unit = vg_json_get_text(unit, "name");
-    facts->location =
-        vg_arena_printf(&enrich->arena, "%.*s, %.*s", VG_FMT(facts->unit), VG_FMT(name));
-    return VG_OK;
-}
-
-static enum vg_status search(struct enrich *enrich, const char *type, struct vg_slice query,
-                             struct fhir_results *ret_results, struct vg_err *err)
-{
     if (!query.ptr)
-        return vg_fail(err, VG_RETRY, "enrich.memory", ENOMEM, "query");
-    return fhir_search(enrich->config.store, vg_slice_of(type), query, &enrich->arena, ret_results,
-                       err);
-}
+        return vg_fail(err, VG_RETRY, "enrich.memory", 0, "no memory for a query");
+    st = fhir_search(e->config.store, VG_SLICE("Encounter"), query, &e->arena, &results, err);
+    if (st != VG_OK)
+        return st == VG_END ? VG_OK : st;
+    for (size_t i = 0; i < results.match_count; i++) {
+        struct vg_json *json;
+        struct vg_slice start;
 
-static enum vg_status read_encounter(struct enrich *enrich, struct vg_slice patient_id,
-                                     struct facts *facts, struct vg_err *err)
-{
-    struct fhir_results results = {0};
-    struct vg_json *encounter;
-    enum vg_status st = search(
-        enrich, "Encounter",
-        vg_arena_printf(&enrich->arena, "patient=%.*s&status=in-progress&_sort=-date&_count=1",
-                        VG_FMT(patient_id)),
-        &results, err);
-
-    if (st != VG_OK || results.match_count == 0)
-        return st;
-    facts->encounter_id = results.resources[0].id;
-    st = parse_resource(enrich, &results.resources[0], &encounter, err);
-    return st == VG_OK ? read_place(enrich, encounter, facts, err) : st;
-}
-
-static enum vg_status read_oxygen_scale(struct enrich *enrich, struct vg_slice patient_id,
-                                        struct facts *facts, struct vg_err *err)
-{
-    struct fhir_results results = {0};
-    enum vg_status st = search(
-        enrich, "Flag",
-        vg_arena_printf(&enrich->arena, "patient=%.*s&status=active&code=" SCALE_2_CODE "&_count=1",
-                        VG_FMT(patient_id)),
-        &results, err);
-
-    if (st == VG_OK)
-        facts->oxygen_scale = results.match_count > 0 ? 2 : 1;
-    return st;
-}
-
-/* ---- facts ---- */
-
-/* The slices point into the batch's arena: copy them into the entry's own memory. */
-static enum vg_status keep_texts(struct facts *facts, struct vg_err *err)
-{
-    struct vg_slice *const slices[] = {&facts->birth_date, &facts->gender,       &facts->name,
-                                       &facts->identifier, &facts->encounter_id, &facts->location,
-                                       &facts->unit};
-    size_t offsets[sizeof(slices) / sizeof(slices[0])];
-
-    vg_buf_clear(&facts->texts);
-    for (size_t i = 0; i < sizeof(slices) / sizeof(slices[0]); i++) {
-        offsets[i] = facts->texts.len;
-        vg_buf_put(&facts->texts, *slices[i]);
+        st = vg_json_parse(&e->arena, results.resources[i].body, NULL, &json, NULL, err);
+        if (st != VG_OK)
+            return st;
+        start = vg_json_get_text(vg_json_get(json, "period"), "start");
+        if (!encounter || vg_slice_cmp(start, newest) > 0) {
+            encounter = json;
+            encounter_id = results.resources[i].id;
+            newest = start;
+        }
     }
-    if (!vg_buf_ok(&facts->texts))
-        return vg_fail(err, VG_REJECT, "enrich.size", 0,
-                       "the patient's facts take more than %d bytes", FACTS_BYTES_MAX);
-    for (size_t i = 0; i < sizeof(slices) / sizeof(slices[0]); i++)
-        slices[i]->ptr = slices[i]->len ? facts->texts.ptr + offsets[i] : NULL;
-    return VG_OK;
-}
-
-static enum vg_status read_facts(struct enrich *enrich, struct vg_slice patient_id,
-                                 struct facts *facts, struct vg_err *err)
-{
-    struct vg_json *patient;
-    enum vg_status st = read_json(enrich, "Patient", patient_id, &patient, err);
-
-    if (st == VG_END) {
-        facts->has_patient = false;
+    if (!encounter)
         return VG_OK;
-    }
+    put_member(&p->text, "encounterId", encounter_id);
+    location_id = current_location(encounter);
+    if (location_id.len == 0)
+        return VG_OK;
+    st = read_resource(e, "Location", location_id, &location, err);
+    if (st == VG_END)
+        return VG_OK;
     if (st != VG_OK)
         return st;
-    facts->has_patient = true;
-    facts->birth_date = vg_json_get_text(patient, "birthDate");
-    facts->has_birth = vg_date_parse(facts->birth_date, &facts->birth_us);
-    facts->gender = vg_json_get_text(patient, "gender");
-    facts->name = full_name(enrich, patient);
-    facts->identifier =
-        vg_json_get_text(vg_json_at(vg_json_get(patient, "identifier"), 0), "value");
-    facts->encounter_id = facts->location = facts->unit = (struct vg_slice){0};
-    st = read_encounter(enrich, patient_id, facts, err);
-    if (st == VG_OK)
-        st = read_oxygen_scale(enrich, patient_id, facts, err);
-    return st == VG_OK ? keep_texts(facts, err) : st;
-}
-
-static struct facts *find_or_make(struct enrich *enrich, struct vg_slice patient_id,
-                                  bool *ret_is_new)
-{
-    struct facts *facts = vg_map_get(&enrich->patients, patient_id);
-    bool is_kept = true;
-
-    *ret_is_new = !facts;
-    if (facts)
-        return facts;
-    if (enrich->patients.count >= PATIENTS_MAX) {
-        vg_map_fini(&enrich->patients, facts_free);
-        vg_map_init(&enrich->patients);
+    unit = name = vg_json_get_text(location, "name");
+    location_id = local_id(vg_json_get(location, "partOf"), "Location");
+    if (location_id.len > 0) {
+        st = read_resource(e, "Location", location_id, &parent, err);
+        if (st == VG_OK && vg_json_get_text(parent, "name").len > 0)
+            unit = vg_json_get_text(parent, "name");
+        else if (st != VG_OK && st != VG_END)
+            return st;
     }
-    facts = calloc(1, sizeof(*facts));
-    if (!facts)
-        return NULL;
-    vg_buf_init(&facts->texts, FACTS_BYTES_MAX);
-    (void)vg_map_put(&enrich->patients, patient_id, facts, &is_kept);
-    if (is_kept)
-        return facts;
-    facts_free(facts);
-    return NULL;
-}
-
-/* Facts that are true now; owned by the table, valid until the next call. */
-static enum vg_status get_facts(struct enrich *enrich, struct vg_slice patient_id,
-                                const struct facts **ret_facts, struct vg_err *err)
-{
-    uint64_t changes[WATCH_COUNT];
-    bool is_new, is_stale = false;
-    struct facts *facts = find_or_make(enrich, patient_id, &is_new);
-    enum vg_status st = VG_OK;
-
-    if (!facts)
-        return vg_fail(err, VG_RETRY, "enrich.memory", ENOMEM, "patients");
-    /* Counted before reading: a change in between makes the entry stale, never wrongly fresh. */
-    for (size_t i = 0; i < WATCH_COUNT; i++) {
-        changes[i] = fhir_change_count(enrich->config.store, watched_types[i]);
-        is_stale |= i != WATCH_FLAG && changes[i] != facts->changes[i];
-    }
-    if (is_new || is_stale)
-        st = read_facts(enrich, patient_id, facts, err);
-    else if (changes[WATCH_FLAG] != facts->changes[WATCH_FLAG] && facts->has_patient)
-        st = read_oxygen_scale(enrich, patient_id, facts, err);
-    if (st != VG_OK) {
-        facts_free(vg_map_remove(&enrich->patients, patient_id));
-        return st;
-    }
-    memcpy(facts->changes, changes, sizeof(changes));
-    *ret_facts = facts;
+    put_member(&p->text, "location", name);
+    put_member(&p->text, "unit", unit);
     return VG_OK;
 }
 
-/* ---- the record ---- */
-
-static void member_text(struct vg_json_writer *w, const char *name, struct vg_slice text)
+static bool orders_scale_2(const struct vg_json *flag)
 {
-    if (text.len)
-        vg_json_member_string(w, name, text);
+    const struct vg_json *list = vg_json_get(vg_json_get(flag, "code"), "coding");
+
+    if (!vg_slice_is(vg_json_get_text(flag, "status"), "active"))
+        return false;
+    for (const struct vg_json *at = list ? list->child : NULL; at; at = at->next)
+        if (vg_slice_is(vg_json_get_text(at, "system"), CODES) &&
+            vg_slice_is(vg_json_get_text(at, "code"), "spo2-scale-2"))
+            return true;
+    return false;
 }
 
-static void write_patient(struct vg_json_writer *w, const struct facts *facts, int64_t time_us)
+static enum vg_status ask_flags(struct enrich *e, struct patient *p, struct vg_slice id,
+                                struct vg_err *err)
 {
-    vg_json_name(w, "patient");
-    vg_json_open_object(w);
-    member_text(w, "birthDate", facts->birth_date);
-    if (facts->has_birth)
-        vg_json_member_i64(w, "ageYears", vg_age_years(facts->birth_us, time_us));
-    member_text(w, "gender", facts->gender);
-    member_text(w, "name", facts->name);
-    member_text(w, "identifier", facts->identifier);
-    vg_json_member_i64(w, "oxygenScale", facts->oxygen_scale);
-    vg_json_close_object(w);
+    struct vg_slice query = vg_arena_printf(&e->arena, "patient=%.*s&_count=100", VG_FMT(id));
+    struct fhir_results results = {0};
+    int scale = 1;
+    bool has_more = true;
+
+    while (has_more) {
+        enum vg_status st = VG_RETRY;
+
+        if (!query.ptr)
+            return vg_fail(err, VG_RETRY, "enrich.memory", 0, "no memory for a query");
+        st = fhir_search(e->config.store, VG_SLICE("Flag"), query, &e->arena, &results, err);
+        if (st == VG_END)
+            break;
+        if (st != VG_OK)
+            return st;
+        for (size_t i = 0; i < results.match_count && scale == 1; i++) {
+            struct vg_json *flag;
+
+            st = vg_json_parse(&e->arena, results.resources[i].body, NULL, &flag, NULL, err);
+            if (st != VG_OK)
+                return st;
+            if (orders_scale_2(flag))
+                scale = 2;
+        }
+        query = results.next_query;
+        has_more = scale == 1 && query.ptr != NULL;
+    }
+    p->oxygen_scale = scale;
+    p->is_flag_stale = false;
+    p->flag_asked_us = vg_mono_us();
+    p->flag_changes = e->flag_changes;
+    return VG_OK;
 }
 
-/* What the connector resolved for the message itself comes before what is looked up. */
-static void write_enriched(struct enrich *enrich, struct vg_slice patient_id,
-                           const struct vg_json *measurement, const struct vg_json *resolved,
-                           const struct facts *facts, int64_t time_us)
+/* The patient as known now. VG_REJECT enrich.patient: cannot be read. */
+static enum vg_status find_patient(struct enrich *e, struct vg_slice id, struct patient **ret,
+                                   struct vg_err *err)
 {
-    const struct vg_json *values = vg_json_get(resolved, "values");
-    struct vg_slice encounter = vg_json_get_text(resolved, "encounter");
-    struct vg_json_writer w;
+    struct patient *p = vg_map_get(&e->patients, id);
+    struct vg_json *json;
+    enum vg_status st;
+    bool ok = false;
 
-    vg_buf_clear(&enrich->value);
-    vg_json_writer_init(&w, &enrich->value);
-    vg_json_open_object(&w);
-    vg_json_member_string(&w, "patientId", patient_id);
-    write_patient(&w, facts, time_us);
-    member_text(&w, "encounterId", encounter.len ? encounter : facts->encounter_id);
-    member_text(&w, "location", facts->location);
-    member_text(&w, "unit", facts->unit);
-    member_text(&w, "deviceId", vg_json_get_text(measurement, "DeviceId"));
-    member_text(&w, "type", vg_json_get_text(measurement, "Type"));
-    member_text(&w, "effectiveDateTime", vg_json_get_text(measurement, "OccurrenceTimeUtc"));
-    member_text(&w, "receivedTime", vg_json_get_text(measurement, "IngestionTimeUtc"));
-    member_text(&w, "observationId", vg_json_get_text(resolved, "observation"));
-    vg_json_member_raw(&w, "values", values ? values->source : VG_SLICE("[]"));
-    vg_json_close_object(&w);
+    *ret = p;
+    if (p) {
+        if (p->flag_changes != e->flag_changes && vg_mono_us() - p->flag_asked_us > FLAG_RECHECK_US)
+            p->is_flag_stale = true;
+        return p->is_flag_stale ? ask_flags(e, p, id, err) : VG_OK;
+    }
+    st = read_resource(e, "Patient", id, &json, err);
+    if (st == VG_END || st == VG_REJECT)
+        return vg_fail(err, VG_REJECT, "enrich.patient", 0, "Patient/%.*s cannot be read",
+                       VG_FMT(id));
+    if (st != VG_OK)
+        return st;
+    p = calloc(1, sizeof(*p));
+    if (!p)
+        return vg_fail(err, VG_RETRY, "enrich.memory", 0, "no memory for a patient");
+    vg_buf_init(&p->text, 64u << 10);
+    put_person(e, p, json);
+    st = put_place(e, p, id, err);
+    p->place_len = p->text.len - p->person_len;
+    if (st == VG_OK)
+        st = ask_flags(e, p, id, err);
+    if (st == VG_OK && !vg_buf_ok(&p->text))
+        st = vg_fail(err, VG_REJECT, "enrich.patient", 0, "Patient/%.*s is too large", VG_FMT(id));
+    if (st == VG_OK) {
+        (void)vg_map_put(&e->patients, id, p, &ok);
+        if (!ok)
+            st = vg_fail(err, VG_RETRY, "enrich.memory", 0, "no memory for a patient");
+    }
+    if (st != VG_OK) {
+        free_patient(p);
+        return st;
+    }
+    *ret = p;
+    return VG_OK;
 }
 
-static enum vg_status enrich_record(struct enrich *enrich, const struct stream_record *record,
+/* ---- what has changed ---- */
+
+static void forget_all(struct enrich *e)
+{
+    vg_map_fini(&e->patients, free_patient);
+    vg_map_init(&e->patients);
+}
+
+static void mark_all_flags(struct enrich *e)
+{
+    struct vg_slice key;
+    size_t cursor = 0;
+    void *value;
+
+    while (vg_map_next(&e->patients, &cursor, &key, &value))
+        ((struct patient *)value)->is_flag_stale = true;
+}
+
+/* Marks the patients whose Flags have changed since the last look. */
+static enum vg_status look_for_flags(struct enrich *e, struct vg_err *err)
+{
+    char since[VG_TIME_TEXT_SIZE];
+    struct fhir_results results = {0};
+    struct vg_slice query;
+    enum vg_status st;
+
+    (void)vg_time_format(e->flags_until_us - FLAG_OVERLAP_US, 3, since);
+    query = vg_arena_printf(&e->arena, "_lastUpdated=ge%s&_count=500", since);
+    if (!query.ptr)
+        return vg_fail(err, VG_RETRY, "enrich.memory", 0, "no memory for a query");
+    st = fhir_search(e->config.store, VG_SLICE("Flag"), query, &e->arena, &results, err);
+    if (st == VG_RETRY || st == VG_FATAL)
+        return st;
+    if (st == VG_REJECT || results.has_more)
+        mark_all_flags(e);
+    for (size_t i = 0; st == VG_OK && i < results.match_count; i++) {
+        const struct fhir_resource *flag = &results.resources[i];
+        struct patient *p;
+        struct vg_json *json;
+
+        if (flag->last_updated_us > e->flags_until_us)
+            e->flags_until_us = flag->last_updated_us;
+        if (vg_json_parse(&e->arena, flag->body, NULL, &json, NULL, NULL) != VG_OK)
+            continue;
+        p = vg_map_get(&e->patients, local_id(vg_json_get(json, "subject"), "Patient"));
+        if (p)
+            p->is_flag_stale = true;
+    }
+    return VG_OK;
+}
+
+static enum vg_status look_for_changes(struct enrich *e, struct vg_err *err)
+{
+    uint64_t flag_changes = fhir_change_count(e->config.store, "Flag");
+    bool is_same = e->patients.count <= PATIENTS_MAX;
+
+    for (int i = 0; i < WATCHED_COUNT; i++) {
+        uint64_t changes = fhir_change_count(e->config.store, watched[i]);
+
+        is_same &= changes == e->changes[i];
+        e->changes[i] = changes;
+    }
+    if (!is_same)
+        forget_all(e);
+    if (flag_changes == e->flag_changes)
+        return VG_OK;
+    if (e->patients.count > 0) {
+        enum vg_status st = look_for_flags(e, err);
+
+        if (st != VG_OK)
+            return st;
+    }
+    e->flag_changes = flag_changes;
+    return VG_OK;
+}
+
+/* ---- one record ---- */
+
+static void put_record(struct enrich *e, const struct patient *p, struct vg_slice patient_id,
+                       const struct vg_json *normalized, const struct vg_json *fhir,
+                       int64_t effective_us, int64_t received_us)
+{
+    struct vg_buf *out = &e->value;
+    char time[VG_TIME_TEXT_SIZE];
+    const struct vg_json *values = vg_json_get(fhir, "values");
+
+    vg_buf_clear(out);
+    vg_buf_put(out, VG_SLICE("{\"patientId\":"));
+    vg_json_escape(out, patient_id);
+    vg_buf_put(out, VG_SLICE(",\"patient\":{"));
+    if (p->birth_date[0])
+        vg_buf_printf(out, "\"birthDate\":\"%s\",\"ageYears\":%d", p->birth_date,
+                      vg_age_years(p->birth_us, effective_us));
+    /* A piece begins with its comma. */
+    struct vg_slice person = {p->text.ptr, p->person_len};
+
+    vg_buf_put(out, p->birth_date[0] || person.len == 0 ? person : vg_slice_from(person, 1));
+    vg_buf_printf(out, "%s\"oxygenScale\":%d}", p->birth_date[0] || person.len ? "," : "",
+                  p->oxygen_scale);
+    if (p->place_len > 0)
+        vg_buf_put(out, (struct vg_slice){p->text.ptr + p->person_len, p->place_len});
+    put_member(out, "deviceId", vg_json_get_text(normalized, "DeviceId"));
+    put_member(out, "type", vg_json_get_text(normalized, "Type"));
+    put_member(out, "effectiveDateTime", vg_json_get_text(normalized, "OccurrenceTimeUtc"));
+    (void)vg_time_format(received_us, 3, time);
+    vg_buf_printf(out, ",\"receivedTime\":\"%s\"", time);
+    put_member(out, "observationId", vg_json_get_text(fhir, "observation"));
+    vg_buf_put(out, VG_SLICE(",\"values\":"));
+    vg_buf_put(out, vg_json_is(values, VG_JSON_ARRAY) ? values->source : VG_SLICE("[]"));
+    vg_buf_put_byte(out, '}');
+}
+
+static enum vg_status enrich_record(struct enrich *e, const struct stream_record *record,
                                     struct stream_out *out, struct vg_err *err)
 {
-    struct vg_slice header = stream_header_get(record->headers, "fhir"), patient_id;
-    struct vg_json *measurement, *resolved;
-    const struct facts *facts = NULL;
-    int64_t time_us;
-    enum vg_status st = vg_json_parse(&enrich->arena, record->value, NULL, &measurement, NULL, err);
+    struct vg_json *normalized, *fhir;
+    struct vg_slice patient_id, trace = stream_header_get(record->headers, "trace");
+    int64_t effective_us, received_us = record->time_us;
+    struct patient *patient;
+    enum vg_status st;
 
-    if (st == VG_OK)
-        st = vg_json_parse(&enrich->arena, header, NULL, &resolved, NULL, err);
+    if (vg_json_parse(&e->arena, record->value, NULL, &normalized, NULL, NULL) != VG_OK ||
+        vg_json_parse(&e->arena, stream_header_get(record->headers, "fhir"), NULL, &fhir, NULL,
+                      NULL) != VG_OK)
+        return vg_fail(err, VG_REJECT, "enrich.record", 0,
+                       "record or its header fhir is not JSON");
+    patient_id = vg_json_get_text(fhir, "patient");
+    if (patient_id.len == 0 ||
+        !vg_time_parse(vg_json_get_text(normalized, "OccurrenceTimeUtc"), &effective_us, NULL))
+        return vg_fail(err, VG_REJECT, "enrich.record", 0,
+                       "record without a patient or OccurrenceTimeUtc");
+    (void)vg_time_parse(vg_json_get_text(normalized, "IngestionTimeUtc"), &received_us, NULL);
+    st = find_patient(e, patient_id, &patient, err);
     if (st != VG_OK)
         return st;
-    patient_id = vg_json_get_text(resolved, "patient");
-    if (!patient_id.len)
-        return vg_fail(err, VG_REJECT, "enrich.identity", 0, "the measurement names no patient");
-    if (!vg_time_parse(vg_json_get_text(measurement, "OccurrenceTimeUtc"), &time_us, NULL))
-        return vg_fail(err, VG_REJECT, "enrich.time", 0, "OccurrenceTimeUtc is missing or no time");
-    st = get_facts(enrich, patient_id, &facts, err);
-    if (st != VG_OK)
-        return st;
-    if (!facts->has_patient)
-        return vg_fail(err, VG_REJECT, "enrich.patient", 0, "there is no Patient/%.*s in FHIR",
-                       VG_FMT(patient_id));
-    write_enriched(enrich, patient_id, measurement, resolved, facts, time_us);
-    vg_buf_clear(&enrich->headers);
-    stream_header_put(&enrich->headers, "trace", stream_header_get(record->headers, "trace"));
-    if (!vg_buf_ok(&enrich->value) || !vg_buf_ok(&enrich->headers))
-        return vg_fail(err, VG_REJECT, "enrich.size", 0, "the enriched record is too large");
-    stream_out_add(out, STREAM_ENRICHED, record->time_us, patient_id,
-                   vg_buf_slice(&enrich->headers), vg_buf_slice(&enrich->value));
+    put_record(e, patient, patient_id, normalized, fhir, effective_us, received_us);
+    vg_buf_clear(&e->headers);
+    if (trace.ptr)
+        stream_header_put(&e->headers, "trace", trace);
+    stream_out_add(out, STREAM_ENRICHED, record->time_us, patient_id, vg_buf_slice(&e->headers),
+                   vg_buf_slice(&e->value));
+    vg_metric_add(e->records_total, 1);
     return VG_OK;
 }
 
 static enum vg_status enrich_process(void *self, const struct stream_batch *batch,
                                      struct stream_out *out, struct vg_err *err)
 {
-    struct enrich *enrich = self;
+    struct enrich *e = self;
+    enum vg_status st;
 
-    vg_arena_reset(&enrich->arena);
-    for (size_t i = 0; i < batch->count; i++) {
-        enum vg_status st = enrich_record(enrich, &batch->records[i], out, err);
+    vg_arena_reset(&e->arena);
+    st = look_for_changes(e, err);
+    for (size_t i = 0; i < batch->count && st == VG_OK; i++) {
+        struct vg_err why = {0};
 
-        if (st == VG_REJECT)
-            stage_deadletter(out, STREAM_NORMALIZED, enrich->config.partition, &batch->records[i],
-                             "enrich", err);
-        else if (st != VG_OK)
-            return st;
+        vg_arena_reset(&e->arena);
+        st = enrich_record(e, &batch->records[i], out, &why);
+        if (st == VG_REJECT) {
+            stage_deadletter(out, STREAM_NORMALIZED, e->config.partition, &batch->records[i],
+                             "enrich", &why);
+            st = VG_OK;
+        } else if (st != VG_OK) {
+            *err = why;
+        }
     }
-    return VG_OK;
+    return st;
 }
 
 const struct stage_ops *enrich_stage_ops(void)
@@ -411,31 +503,4 @@ const struct stage_ops *enrich_stage_ops(void)
     };
 
     return &ops;
-}
-
-enum vg_status enrich_open(const struct enrich_config *config, struct enrich **ret_enrich,
-                           struct vg_err *err)
-{
-    struct enrich *enrich = calloc(1, sizeof(*enrich));
-
-    if (!enrich)
-        return vg_fail(err, VG_RETRY, "enrich.memory", ENOMEM, "enrich");
-    enrich->config = *config;
-    vg_map_init(&enrich->patients);
-    vg_arena_init(&enrich->arena, BATCH_ARENA_SIZE);
-    vg_buf_init(&enrich->value, 1u << 20);
-    vg_buf_init(&enrich->headers, 1u << 16);
-    *ret_enrich = enrich;
-    return VG_OK;
-}
-
-void enrich_close(struct enrich *enrich)
-{
-    if (!enrich)
-        return;
-    vg_map_fini(&enrich->patients, facts_free);
-    vg_arena_fini(&enrich->arena);
-    vg_buf_fini(&enrich->value);
-    vg_buf_fini(&enrich->headers);
-    free(enrich);
 }

@@ -1,10 +1,10 @@
-/* enrich.h -- STAGE: the patient merged into each measurement.                     (steps 7 and 8)
+/* enrich.h -- STAGE: merges the Patient into each measurement.                 (steps 7 and 8)
  *
- * Comes from: topic iomt.normalized.
- * Goes to:    topic iomt.enriched, keyed by the patient: capture, score.
- * Promise:    each measurement carries the patient, the encounter and the place that FHIR names at
- * the time of merging; a change in FHIR is seen by the next measurement. A measurement whose
- *             patient cannot be read goes to the dead letter, never on without a patient.
+ * Comes from: connector, by STREAM_NORMALIZED and its header `fhir`.
+ * Goes to:    STREAM_ENRICHED, read by capture and score; STREAM_DEADLETTER.
+ * Promise:    one enriched record for each measurement, of the patient as the FHIR service has them
+ *             when it is made; a measurement of a patient who cannot be read is a dead letter
+ *             (enrich.record, enrich.patient), never a record without a patient.
  *
  * One object for each partition.
  */
@@ -18,7 +18,7 @@ struct enrich;
 
 struct enrich_config {
     struct fhir_store *store; /* borrowed */
-    uint32_t partition;
+    uint32_t partition;       /* whose records it gets: for dead letters */
 };
 
 VG_CHECK enum vg_status enrich_open(const struct enrich_config *config, struct enrich **ret_enrich,
