@@ -316,14 +316,18 @@ static struct vg_slice make_title(struct alert *alert, const struct scored *s)
     vg_buf_printf(&out, "NEWS2 %lld", (long long)s->low);
     for (const struct vg_json *p = parts ? parts->child : NULL; p; p = p->next) {
         const struct vg_json *value = vg_json_get(p, "value");
+        struct vg_slice part = vg_json_get_text(p, "part"), unit = vg_json_get_text(p, "unit");
         int64_t score = 0;
 
+        if (!value)
+            value = vg_json_get(p, "text"); /* consciousness */
         if (!vg_json_to_i64(vg_json_get(p, "score"), &score) || score == 0 || !value)
             continue;
-        vg_buf_printf(&out, "%s%.*s %.*s %.*s", count++ ? ", " : ": ",
-                      VG_FMT(vg_json_get_text(p, "part")),
+        if (vg_slice_is(part, "spo2"))
+            part = VG_SLICE("SpO2");
+        vg_buf_printf(&out, "%s%.*s %.*s%s%.*s", count++ ? ", " : ": ", VG_FMT(part),
                       VG_FMT(value->type == VG_JSON_NUMBER ? value->source : vg_json_text(value)),
-                      VG_FMT(vg_json_get_text(p, "unit")));
+                      unit.len ? " " : "", VG_FMT(unit));
     }
     title = vg_arena_dup(&alert->arena, vg_slice_trim(vg_buf_slice(&out)));
     vg_buf_fini(&out);
