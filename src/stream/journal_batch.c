@@ -21,6 +21,7 @@
 #include <stdlib.h>
 
 #define BATCH_MAGIC 0x314a4756u /* "VGJ1" */
+#define BLOCK_BYTES 4096u
 #define READ_BYTES (512u << 10)
 #define RECORD_BYTES_MIN RECORD_HEADER_BYTES
 /* A search may check this many bytes of candidates: hostile bytes cannot make it quadratic. */
@@ -249,6 +250,35 @@ static bool is_in_buffer(const struct cursor *cursor, uint64_t offset, uint64_t 
     return offset >= cursor->buf_offset && offset + bytes <= cursor->buf_offset + cursor->len;
 }
 
+/* After EIO: once more, block by block. One that still cannot be read is told and taken for zeros,
+ * so that a bad sector costs its batch and not everything behind it. */
+static ssize_t read_blocks(struct cursor *cursor, uint64_t want, uint64_t offset)
+{
+    uint64_t done = 0;
+
+    while (done < want) {
+        uint64_t len = BLOCK_BYTES - (offset + done) % BLOCK_BYTES;
+
+        if (len > want - done)
+            len = want - done;
+        ssize_t got = vg_io_read_all(cursor->io, cursor->fd, cursor->buf + done, (size_t)len,
+                                     (off_t)(offset + done));
+
+        if (got < 0 && errno != EIO)
+            return -1;
+        if (got < 0) {
+            cursor->damage(cursor->damage_ctx, cursor->segment_seq, offset + done, len, 0, 0,
+                           "the disk cannot read this");
+            memset(cursor->buf + done, 0, (size_t)len);
+            got = (ssize_t)len;
+        }
+        done += (uint64_t)got;
+        if ((uint64_t)got < len)
+            break;
+    }
+    return (ssize_t)done;
+}
+
 /* `bytes` at `offset`, into the buffer, with as much behind them as one read brings. VG_END: the
  * file is shorter. `limit` bounds the reading ahead: behind it the writer may be writing. */
 static enum vg_status fill(struct cursor *cursor, uint64_t offset, uint64_t bytes, uint64_t limit,
@@ -276,6 +306,8 @@ static enum vg_status fill(struct cursor *cursor, uint64_t offset, uint64_t byte
         ssize_t done =
             vg_io_read_all(cursor->io, cursor->fd, cursor->buf, (size_t)want, (off_t)offset);
 
+        if (done < 0 && errno == EIO)
+            done = read_blocks(cursor, want, offset);
         if (done < 0)
             return vg_fail(err, VG_RETRY, "stream.read", errno, "segment %llu at %llu",
                            (unsigned long long)cursor->segment_seq, (unsigned long long)offset);
@@ -363,6 +395,20 @@ static bool is_possible(const struct cursor *cursor, const struct batch *batch, 
            seq <= limit_seq && batch->header.record_count <= limit_seq - seq;
 }
 
+static bool is_zero(const char *at, size_t len)
+{
+    uint64_t word, any = 0;
+    size_t done = 0;
+
+    for (; len - done >= sizeof(word); done += sizeof(word)) {
+        memcpy(&word, at + done, sizeof(word));
+        any |= word;
+    }
+    for (; done < len; done++)
+        any |= (uint8_t)at[done];
+    return any == 0;
+}
+
 /* The first good batch behind the damage at cursor->offset. VG_END: there is none; *ret_torn_bytes
  * is then how far anything but zeros reaches. */
 static enum vg_status search(struct cursor *cursor, uint64_t limit, uint64_t limit_seq,
@@ -402,8 +448,14 @@ static enum vg_status search(struct cursor *cursor, uint64_t limit, uint64_t lim
         }
         uint64_t word = get_u64(at);
 
-        if (word == 0)
+        if (word == 0) {
+            /* Most of it is zeros: in large steps. */
+            while (is_in_buffer(cursor, offset, 64 + 8) && is_zero(at + 8, 64)) {
+                offset += 64;
+                at += 64;
+            }
             continue;
+        }
         torn_end = offset + 8;
         if ((uint32_t)word != BATCH_MAGIC || offset == start || checked > SEARCH_CRC_BYTES_MAX)
             continue;
@@ -416,15 +468,6 @@ static enum vg_status search(struct cursor *cursor, uint64_t limit, uint64_t lim
     }
     *ret_torn_bytes = torn_end - start;
     return VG_END;
-}
-
-static bool is_zero(const char *at, size_t len)
-{
-    for (size_t i = 0; i < len; i++) {
-        if (at[i])
-            return false;
-    }
-    return true;
 }
 
 enum vg_status cursor_next(struct cursor *cursor, uint64_t limit, uint64_t limit_seq,

@@ -997,6 +997,46 @@ static void test_a_segment_cut_at_any_byte_keeps_what_is_before(void)
     }
 }
 
+static atomic_int bad_block = -1;
+
+static ssize_t bad_pread(void *ctx, int fd, void *buf, size_t len, off_t offset)
+{
+    off_t bad = (off_t)atomic_load(&bad_block) * 4096;
+
+    if (bad >= 0 && offset < bad + 4096 && offset + (off_t)len > bad) {
+        errno = EIO;
+        return -1;
+    }
+    return vg_io_system.pread(ctx, fd, buf, len, offset);
+}
+
+static void test_a_block_that_cannot_be_read_costs_what_stands_in_it(void)
+{
+    struct vg_io io = vg_io_system;
+    struct stream_config config = config_of(root, &io);
+    struct stream *stream = NULL;
+    struct found found;
+
+    io.pread = bad_pread;
+    config.segment_bytes = 65536;
+    clear_dir(root);
+    CHECK(stream_open(&config, &stream, NULL) == VG_OK);
+    for (unsigned i = 0; i < COMMITS; i++)
+        CHECK(commit_one(stream, i, NULL) == VG_OK);
+    atomic_store(&bad_block, 1); /* of three that are used */
+    for (unsigned round = 0; round < 2; round++) {
+        read_back(stream, &found);
+        CHECK(found.is_there[0] && found.is_there[COMMITS - 1]);
+        CHECK(found.count < COMMITS && found.count >= COMMITS - 9 && found.damage_count >= 2);
+        CHECK(found.is_in_order && found.is_whole && found.is_consistent);
+        free_found(&found);
+        stream_close(stream);
+        CHECK(stream_open(&config, &stream, NULL) == VG_OK);
+    }
+    stream_close(stream);
+    atomic_store(&bad_block, -1);
+}
+
 static void test_a_missing_segment_is_told_and_the_rest_read(void)
 {
     char path[PATH_SIZE];
@@ -1157,6 +1197,7 @@ int main(void)
     RUN(test_a_flipped_bit_costs_one_batch_and_is_reported);
     RUN(test_a_segment_cut_at_any_byte_keeps_what_is_before);
     payload_bytes = 60;
+    RUN(test_a_block_that_cannot_be_read_costs_what_stands_in_it);
     RUN(test_a_missing_segment_is_told_and_the_rest_read);
     RUN(test_an_exchanged_batch_is_found_by_the_chain);
     RUN(test_payloads_that_look_like_batches_are_not_believed);
