@@ -11,9 +11,9 @@ enum { HR, RR, SPO2, SYS, DIA, TEMP, SIGNS };
 static const struct {
     double base_min, base_max, wander, illness, min, max;
 } signs[SIGNS] = {
-    [HR] = {62, 84, 1.2, 46, 30, 190},        [RR] = {13, 18, 0.4, 13, 4, 45},
-    [SPO2] = {96.5, 98.5, 0.25, -8, 70, 100}, [SYS] = {115, 138, 1.6, -32, 60, 210},
-    [DIA] = {66, 84, 1.2, -20, 35, 120},      [TEMP] = {36.4, 37.2, 0.03, 1.9, 34, 41.5},
+    [HR] = {62, 84, 1.2, 40, 30, 190},          [RR] = {13, 18, 0.4, 11, 4, 45},
+    [SPO2] = {96.5, 98.5, 0.25, -6.5, 70, 100}, [SYS] = {115, 138, 1.6, -24, 60, 210},
+    [DIA] = {66, 84, 1.2, -14, 35, 120},        [TEMP] = {36.4, 37.2, 0.03, 1.6, 34, 41.5},
 };
 
 #define FIRST_S 15.0
@@ -141,7 +141,7 @@ void ward_read(struct ward *ward, size_t bed_number, int64_t elapsed_us, int64_t
 {
     struct ward_bed *bed = &ward->beds[bed_number];
     double severity = ward_severity(ward, bed_number, elapsed_us), value[SIGNS];
-    char avpu = severity > 0.85 ? 'C' : 'A';
+    char avpu = severity > 0.95 && bed_number % 2 ? 'C' : 'A'; /* not everybody is confused */
     struct reading reading = reading_empty;
 
     for (size_t s = 0; s < SIGNS; s++) {
