@@ -1,12 +1,11 @@
 /* web_test.c -- the calls over real HTTPS with a real repository, journal and event stream. */
-#include "web/web.h"
-
 #include "base/clock.h"
 #include "base/crypto.h"
 #include "base/http_client.h"
 #include "base/json.h"
 #include "base/tls.h"
 #include "vg_test.h"
+#include "web/web_int.h"
 
 #include <curl/curl.h>
 #include <pthread.h>
@@ -207,7 +206,8 @@ struct viewer {
     struct vg_buf text;
     const struct client *client;
     char last_id[32];
-    bool is_over, is_told_to_stop;
+    CURL *curl;
+    bool is_over, is_told_to_stop, is_paused, has_small_window;
 };
 
 static size_t viewer_take(char *bytes, size_t size, size_t count, void *ctx)
@@ -216,6 +216,10 @@ static size_t viewer_take(char *bytes, size_t size, size_t count, void *ctx)
     bool stops;
 
     pthread_mutex_lock(&viewer->lock);
+    if (viewer->is_paused) { /* the same bytes come again later */
+        pthread_mutex_unlock(&viewer->lock);
+        return CURL_WRITEFUNC_PAUSE;
+    }
     vg_buf_put(&viewer->text, (struct vg_slice){bytes, size * count});
     stops = viewer->is_told_to_stop;
     pthread_cond_broadcast(&viewer->changed);
@@ -226,13 +230,28 @@ static size_t viewer_take(char *bytes, size_t size, size_t count, void *ctx)
 static int viewer_progress(void *ctx, curl_off_t a, curl_off_t b, curl_off_t c, curl_off_t d)
 {
     struct viewer *viewer = ctx;
-    bool stops;
+    bool stops, is_paused;
 
     (void)a, (void)b, (void)c, (void)d;
     pthread_mutex_lock(&viewer->lock);
     stops = viewer->is_told_to_stop;
+    is_paused = viewer->is_paused;
     pthread_mutex_unlock(&viewer->lock);
+    if (!is_paused)
+        (void)curl_easy_pause(viewer->curl, CURLPAUSE_CONT);
     return stops;
+}
+
+/* A viewer on a bad line: little fits into its socket. */
+static int viewer_socket(void *ctx, curl_socket_t socket, curlsocktype purpose)
+{
+    const struct viewer *viewer = ctx;
+    int bytes = 4096;
+
+    (void)purpose;
+    if (viewer->has_small_window)
+        (void)setsockopt(socket, SOL_SOCKET, SO_RCVBUF, &bytes, sizeof(bytes));
+    return CURL_SOCKOPT_OK;
 }
 
 static void *viewer_run(void *ctx)
@@ -242,6 +261,9 @@ static void *viewer_run(void *ctx)
     char url[128], line[400];
     CURL *curl = curl_easy_init();
 
+    viewer->curl = curl;
+    curl_easy_setopt(curl, CURLOPT_SOCKOPTFUNCTION, viewer_socket);
+    curl_easy_setopt(curl, CURLOPT_SOCKOPTDATA, viewer);
     (void)snprintf(url, sizeof(url), "%s/api/events", origin);
     (void)snprintf(line, sizeof(line), "Cookie: %s", viewer->client->cookie);
     headers = curl_slist_append(headers, line);
@@ -270,7 +292,10 @@ static void *viewer_run(void *ctx)
 
 static void viewer_start(struct viewer *viewer, const struct client *client, const char *last_id)
 {
+    bool has_small_window = viewer->has_small_window;
+
     memset(viewer, 0, sizeof(*viewer));
+    viewer->has_small_window = has_small_window;
     pthread_mutex_init(&viewer->lock, NULL);
     pthread_cond_init(&viewer->changed, NULL);
     vg_buf_init(&viewer->text, 0);
@@ -473,7 +498,7 @@ static void test_the_app_is_served_with_a_strict_policy(void)
 
 static void test_events_come_in_order_and_again_after_a_break(void)
 {
-    struct viewer viewer, later, display, old;
+    struct viewer viewer = {0}, later = {0}, display = {0}, old = {0};
     char first[32], text[64];
     int64_t changes[3];
 
@@ -514,15 +539,64 @@ static void test_events_come_in_order_and_again_after_a_break(void)
     CHECK(!has(&display.text, "Ada Example"));
     pthread_mutex_unlock(&display.lock);
 
-    /* Logging out ends the stream with the next beat. */
-    CHECK(viewer_wait(&viewer, "event: beat\ndata: {\"asOf\":"));
+    /* Logging out ends a session's streams with the next beat, which the others hear. */
+    CHECK(status_of(&nurse, "POST", "/api/logout", NULL) == 200);
+    CHECK(status_of(&nurse, "GET", "/api/me", NULL) == 401);
+    for (int i = 0; i < 10; i++) /* ten seconds pass */
+        CHECK(vg_loop_post(web->loop, web_hub_tick, web));
+    CHECK(viewer_wait(&display, "event: beat\ndata: {\"asOf\":"));
+    CHECK(viewer_wait(&viewer, NULL) && viewer_wait(&later, NULL) && viewer_wait(&old, NULL));
     viewer_stop(&viewer);
     viewer_stop(&later);
     viewer_stop(&display);
-    CHECK(status_of(&nurse, "POST", "/api/logout", NULL) == 200);
-    CHECK(status_of(&nurse, "GET", "/api/me", NULL) == 401);
-    CHECK(viewer_wait(&old, NULL));
     viewer_stop(&old);
+}
+
+static void test_a_slow_viewer_gets_the_newest_row_not_each_one(void)
+{
+    enum { COUNT = 900, FIRST = 1000000 };
+    struct viewer viewer = {.has_small_window = true};
+    char *json = malloc(20000), text[64];
+    size_t received = 0;
+    int64_t id = 0, last_id = 0;
+
+    viewer_start(&viewer, &chief, "");
+    CHECK(viewer_wait(&viewer, "event: health"));
+    pthread_mutex_lock(&viewer.lock);
+    viewer.is_paused = true;
+    pthread_mutex_unlock(&viewer.lock);
+    for (int i = 0; i < COUNT; i++) {
+        int len =
+            snprintf(json, 20000, "{\"patientId\":\"p9\",\"change\":%d,\"long\":\"%016000d\"}",
+                     FIRST + i, 0);
+
+        web_publish(web, "patient", VG_SLICE("p9"), FIRST + i,
+                    (struct vg_slice){json, (size_t)len});
+    }
+    web_publish(web, "patient", VG_SLICE("p8"), FIRST + COUNT, VG_SLICE("{}"));
+    pthread_mutex_lock(&viewer.lock);
+    viewer.is_paused = false;
+    pthread_mutex_unlock(&viewer.lock);
+    (void)snprintf(text, sizeof(text), "id: %d\nevent: patient\n", FIRST + COUNT - 1);
+    CHECK(viewer_wait(&viewer, text));
+    (void)snprintf(text, sizeof(text), "id: %d\nevent: patient\n", FIRST + COUNT);
+    CHECK(viewer_wait(&viewer, text));
+    pthread_mutex_lock(&viewer.lock);
+    for (struct vg_slice rest = vg_buf_slice(&viewer.text); rest.len;) {
+        struct vg_slice line = vg_slice_cut(&rest, '\n');
+
+        if (!vg_slice_starts(line, VG_SLICE("id: ")) ||
+            !vg_slice_to_i64(vg_slice_from(line, 4), &id) || id < FIRST)
+            continue;
+        received++;
+        CHECK(id >= last_id);
+        last_id = id;
+    }
+    CHECK(received > 1 && received < COUNT);
+    CHECK(!has(&viewer.text, "event: reset"));
+    pthread_mutex_unlock(&viewer.lock);
+    viewer_stop(&viewer);
+    free(json);
 }
 
 static void test_five_wrong_passwords_close_the_door(void)
@@ -728,6 +802,7 @@ int main(void)
         RUN(test_the_app_is_served_with_a_strict_policy);
         RUN(test_trace_walks_the_journal);
         RUN(test_events_come_in_order_and_again_after_a_break);
+        RUN(test_a_slow_viewer_gets_the_newest_row_not_each_one);
         RUN(test_five_wrong_passwords_close_the_door);
         RUN(test_a_program_uses_a_bearer_token);
     }

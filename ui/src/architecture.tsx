@@ -45,7 +45,7 @@ const EDGES: { step: number; d: string; x: number; y: number; label?: 'left' | '
   { step: 10, d: 'M360 390V476', x: 360, y: 430, label: 'right' },
   { step: 11, d: 'M104 400V516H286', x: 180, y: 516 },
   { step: 12, d: 'M424 516H574', x: 500, y: 516 },
-  { step: 13, d: 'M690 486V440H776V196H1036V126', x: 900, y: 196 },
+  { step: 13, d: 'M690 486V440H790V196H1036V126', x: 912, y: 196 },
   { step: 14, d: 'M712 516H864V400', x: 800, y: 516 },
   { step: 15, d: 'M928 345H958V239H1000', x: 958, y: 292, label: 'right' },
   { step: 16, d: 'M928 360H1000', x: 978, y: 360 },

@@ -52,6 +52,13 @@ export function Chart(props: Props) {
   const data = useMemo(() => uPlot.join(lines.map((line) => withGaps(line.points) as uPlot.AlignedData)) as uPlot.AlignedData, [lines]);
   const total = lines.reduce((sum, line) => sum + line.points.length, 0);
 
+  // What the plot reads when it draws; new values do not make a new plot, so the cursor stays.
+  const view = useRef({ from, to });
+  view.current.from = from;
+  view.current.to = to;
+  const at = useRef<number | null>(null); // the cursor's time in seconds
+  const isMoving = useRef(false);
+
   useEffect(() => {
     const element = host.current;
     if (!element || !total) return;
@@ -62,7 +69,7 @@ export function Chart(props: Props) {
       width: element.clientWidth, height: 150, legend: { show: false }, padding: [8, 8, 0, 0],
       cursor: { sync: { key: syncKey }, y: false, drag: { x: false, y: false } },
       scales: {
-        x: { time: true, range: [from / 1000, to / 1000] },
+        x: { time: true, range: () => [view.current.from / 1000, view.current.to / 1000] },
         y: { range: (_u, low, high) => [Math.min(scale[0], low ?? scale[0]), Math.max(scale[1], high ?? scale[1])] },
       },
       axes: [
@@ -71,7 +78,7 @@ export function Chart(props: Props) {
       ],
       series: [{}, ...lines.map((line, i): uPlot.Series => ({
         label: line.name, stroke: colour(i ? '--chart-2' : '--chart-1'), width: 1.8, dash: line.dash, spanGaps: false,
-        points: { show: line.points.length < 40, size: 5 },
+        points: { show: (_u, _i, from, to) => to - from < 40, size: 5 },
       }))],
       bands: isRange && lines.length > 1 ? [{ series: [1, 2], fill: colour('--chart-band') }] : undefined,
       hooks: {
@@ -84,7 +91,12 @@ export function Chart(props: Props) {
           const y1 = Math.min(u.bbox.top + u.bbox.height, Math.max(top, bottom));
           if (y1 > y0) u.ctx.fillRect(u.bbox.left, y0, u.bbox.width, y1 - y0);
         }],
-        setCursor: [(u) => { setCursor(u.cursor.idx ?? null); }],
+        setCursor: [(u) => {
+          if (isMoving.current) return;
+          const index = u.cursor.idx ?? null;
+          at.current = index === null ? null : (u.data[0][index] ?? null);
+          setCursor(index);
+        }],
       },
     };
     const made = new uPlot(options, data, element);
@@ -96,12 +108,23 @@ export function Chart(props: Props) {
       made.destroy();
       plot.current = null;
     };
-  }, [data, from, to, theme]);
+  }, [theme, lines.length, total === 0]);
 
-  const describe = (at: number | null) => {
-    if (at === null) return '';
-    const time = (data[0] as number[])[at];
-    const values = lines.map((line, i) => [line.name, (data[i + 1] as (number | null | undefined)[])[at]] as const).filter(([, v]) => v !== null && v !== undefined);
+  useEffect(() => {
+    const u = plot.current;
+    if (!u) return;
+    isMoving.current = true;
+    u.setData(data);
+    const index = at.current === null ? -1 : (data[0] as number[]).indexOf(at.current);
+    if (index >= 0) u.setCursor({ left: u.valToPos(at.current as number, 'x'), top: 10 }, false);
+    isMoving.current = false;
+    setCursor(index >= 0 ? index : null);
+  }, [data, from, to]);
+
+  const describe = (index: number | null) => {
+    if (index === null) return '';
+    const time = (data[0] as number[])[index];
+    const values = lines.map((line, i) => [line.name, (data[i + 1] as (number | null | undefined)[])[index]] as const).filter(([, v]) => v !== null && v !== undefined);
     if (time === undefined || !values.length) return '';
     return `${clock(time * 1000, true)}  ${values.map(([name, v]) => (lines.length > 1 ? `${name} ` : '') + number(v, digits)).join(', ')} ${unit}`;
   };
@@ -110,17 +133,20 @@ export function Chart(props: Props) {
     const u = plot.current;
     const moves: Record<string, number> = { ArrowLeft: -1, ArrowRight: 1, PageUp: -10, PageDown: 10 };
     if (!u || !times.length) return;
-    let at = cursor ?? times.length;
-    if (event.key in moves) at += moves[event.key];
-    else if (event.key === 'Home') at = 0;
-    else if (event.key === 'End') at = times.length - 1;
+    let index = cursor ?? times.length;
+    if (event.key in moves) index += moves[event.key];
+    else if (event.key === 'Home') index = 0;
+    else if (event.key === 'End') index = times.length - 1;
     else return;
     event.preventDefault();
     const direction = event.key === 'ArrowRight' || event.key === 'PageDown' || event.key === 'Home' ? 1 : -1;
-    at = Math.max(0, Math.min(times.length - 1, at));
-    while (at > 0 && at < times.length - 1 && !describe(at)) at += direction; // over the gaps
-    u.setCursor({ left: u.valToPos(times[at], 'x'), top: 10 });
-    setCursor(at);
+    index = Math.max(0, Math.min(times.length - 1, index));
+    while (index > 0 && index < times.length - 1 && !describe(index)) index += direction; // over the gaps
+    isMoving.current = true;
+    u.setCursor({ left: u.valToPos(times[index], 'x'), top: 10 });
+    isMoving.current = false;
+    at.current = times[index];
+    setCursor(index);
   };
   // Said when the key rests, not at each step.
   useEffect(() => {
@@ -136,7 +162,7 @@ export function Chart(props: Props) {
         <>
           <div id={id} class="chart-surface" ref={host} tabIndex={0} role="group" aria-roledescription="chart" aria-details={`${id}-table`}
             aria-label={`${title}, ${total} values${last ? `, latest ${number(last[1], digits)} ${unit} at ${clock(last[0])}` : ''}. Arrow keys move through the values.`}
-            onKeyDown={step} onBlur={() => { plot.current?.setCursor({ left: -10, top: -10 }); setCursor(null); }} />
+            onKeyDown={step} onBlur={() => { plot.current?.setCursor({ left: -10, top: -10 }); at.current = null; setCursor(null); }} />
           <div class="sr" aria-live="polite">{said}</div>
           <details id={`${id}-table`} onToggle={(e) => setTableOpen(e.currentTarget.open)}>
             <summary>As a table</summary>
