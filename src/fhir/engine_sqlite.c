@@ -88,17 +88,18 @@ struct row {
 };
 
 static const char *const inserts[TABLE_COUNT] = {
-    [TIMELINE] = "INSERT OR IGNORE INTO timeline(type, patient, code, span, low, key, part, system,"
-                 " high) VALUES(?1,?2,?3,?4,?5,?6,?7,?8,?9)",
+    [TIMELINE] =
+        ("INSERT OR IGNORE INTO timeline(type, patient, code, span, low, key, part, system,"
+         " high) VALUES(?1,?2,?3,?4,?5,?6,?7,?8,?9)"),
     [TOKEN] = "INSERT OR IGNORE INTO token(path, text, key, system) VALUES(?1,?10,?6,?2)",
     [STRING] = "INSERT OR IGNORE INTO string(path, text, key, exact) VALUES(?1,?10,?6,?11)",
     [DATE] = "INSERT OR IGNORE INTO date(path, key, low, high) VALUES(?1,?6,?5,?9)",
-    [QUANTITY] = "INSERT OR IGNORE INTO quantity(path, key, part, value, system, code, unit)"
-                 " VALUES(?1,?6,?7,?12,?2,?3,?4)",
+    [QUANTITY] = ("INSERT OR IGNORE INTO quantity(path, key, part, value, system, code, unit)"
+                  " VALUES(?1,?6,?7,?12,?2,?3,?4)"),
 };
 static const char *const deletes[TABLE_COUNT] = {
-    [TIMELINE] = "DELETE FROM timeline WHERE type=?1 AND patient=?2 AND code=?3 AND span=?4"
-                 " AND low=?5 AND key=?6",
+    [TIMELINE] = ("DELETE FROM timeline WHERE type=?1 AND patient=?2 AND code=?3 AND span=?4"
+                  " AND low=?5 AND key=?6"),
     [TOKEN] = "DELETE FROM token WHERE path=?1 AND text=?10 AND key=?6",
     [STRING] = "DELETE FROM string WHERE path=?1 AND text=?10 AND key=?6",
     [DATE] = "DELETE FROM date WHERE path=?1 AND key=?6",
@@ -597,6 +598,7 @@ struct sql {
     /* how the rows are come by, and what they are called then */
     enum { BY_RESOURCE, BY_TIMELINE, BY_VALUES } way;
     const struct fhir_filter *patients, *codes, *values; /* the driving filters */
+    bool is_for_codes; /* $lastn: a patient's timeline, whatever else is asked */
     const char *key, *low, *high;
     enum vg_status status;
     struct vg_err *err;
@@ -1015,7 +1017,7 @@ static void choose_way(struct sql *sql)
             !sql->codes && all_have_code(filter))
             sql->codes = filter;
     }
-    if (query->only_code)
+    if (query->only_code || sql->is_for_codes)
         sql->way = BY_TIMELINE;
     else if (has_id)
         sql->way = BY_RESOURCE;
@@ -1309,7 +1311,8 @@ static enum vg_status search(void *view, const struct fhir_query *query, struct 
 static enum vg_status codes(void *view, const struct fhir_query *query, struct vg_arena *arena,
                             int64_t **ret_codes, size_t *ret_count, struct vg_err *err)
 {
-    struct sql sql = {.conn = view, .arena = arena, .query = query, .err = err};
+    struct sql sql = {
+        .conn = view, .arena = arena, .query = query, .is_for_codes = true, .err = err};
     int64_t *list = vg_arena_alloc(arena, FHIR_COUNT_MAX * sizeof(*list)), patient, code = 0;
     sqlite3_stmt *stmt = NULL;
     size_t count = 0;
@@ -1573,7 +1576,7 @@ static enum vg_status conn_open(struct sqlite_engine *engine, struct conn *conn,
     if (st == VG_OK)
         st = vg_db_exec(conn->db,
                         is_writer ? "PRAGMA cache_size=-65536; PRAGMA temp_store=MEMORY;"
-                                    "PRAGMA wal_autocheckpoint=4096"
+                                    "PRAGMA wal_autocheckpoint=32768"
                                   : "PRAGMA cache_size=-8192; PRAGMA temp_store=MEMORY",
                         err);
     return st;

@@ -397,7 +397,6 @@ static enum vg_status parse_count(struct parsing *in, struct vg_slice name, stru
 
     if (!vg_slice_to_u64(text, &count))
         return bad(in, "_count", "must be a number");
-    in->query->is_count_only |= count == 0;
     in->query->count = count > FHIR_COUNT_MAX ? FHIR_COUNT_MAX : (uint32_t)count;
     (void)name;
     return VG_OK;
@@ -545,7 +544,9 @@ enum vg_status fhir_query_parse(struct vg_arena *arena, unsigned type, struct vg
         st = bad(&in, "_after", "is not a page that was given out");
         goto done;
     }
-    if (query->count != FHIR_COUNT_USUAL && !query->is_count_only) {
+    if (query->count == 0)
+        query->is_count_only = true;
+    if (query->count != FHIR_COUNT_USUAL) {
         char number[16];
 
         (void)snprintf(number, sizeof(number), "%u", query->count);

@@ -115,8 +115,11 @@ static void send_resource(struct job *job, const struct fhir_resource *resource)
 
 static struct vg_slice link_of(struct job *job, const char *path, struct vg_slice query)
 {
-    return vg_arena_printf(&job->arena, "%.*s/%s%s%.*s", VG_FMT(job->rest->store->base_url), path,
-                           query.len ? "?" : "", VG_FMT(query));
+    struct vg_slice base = job->rest->store->base_url;
+
+    if (query.len == 0)
+        return vg_arena_printf(&job->arena, "%.*s/%s", VG_FMT(base), path);
+    return vg_arena_printf(&job->arena, "%.*s/%s?%.*s", VG_FMT(base), path, VG_FMT(query));
 }
 
 /* ---- reading ---- */

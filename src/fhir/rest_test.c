@@ -1,5 +1,6 @@
 /* rest_test.c -- the REST interface over real HTTP: who asks what gets which answer. */
 #include "base/crypto.h"
+#include "base/file.h"
 #include "base/http_client.h"
 #include "base/http_server.h"
 #include "base/json.h"
@@ -421,6 +422,113 @@ static void test_batch(void)
     CHECK(ask("GET", "/Patient/b1", NULL, (struct vg_slice){0}).status == 200);
 }
 
+/* ---- a hospital's worth of bundles ---- */
+
+#define SYNTHEA VG_SOURCE_DIR "/../shared/data/synthea_r4_94patients.tar.xz"
+#define SYNTHEA_FILES 4
+
+/* Every leaf of `sent` that is no reference stands in `got` with the same source text. */
+static bool came_back(const struct vg_json *sent, const struct vg_json *got)
+{
+    if (!got || sent->type != got->type)
+        return false;
+    if (sent->type == VG_JSON_OBJECT) {
+        for (const struct vg_json *member = sent->child; member; member = member->next) {
+            if (vg_slice_is(member->name, "id") && !sent->parent)
+                continue;
+            if (!came_back(member, vg_json_get_slice(got, member->name)))
+                return false;
+        }
+        return true;
+    }
+    if (sent->type == VG_JSON_ARRAY) {
+        const struct vg_json *other = got->child;
+
+        for (const struct vg_json *one = sent->child; one; one = one->next, other = other->next)
+            if (!other || !came_back(one, other))
+                return false;
+        return !other;
+    }
+    return vg_slice_eq(sent->source, got->source) ||
+           vg_slice_starts(sent->text, VG_SLICE("urn:uuid:")) || vg_slice_is(sent->name, "div");
+}
+
+static void load_bundle(const char *name)
+{
+    static const char *const headers[] = {FHIR_JSON, "Prefer: return=minimal", NULL};
+    struct vg_slice text, place;
+    struct vg_err err = {0};
+    struct vg_http_answer answer;
+    const struct vg_json *sent, *got, *response;
+    size_t count = 0, same = 0;
+
+    vg_arena_reset(&arena);
+    if (!CHECK(vg_file_read(&arena, name, 0, &text, &err) == VG_OK))
+        return;
+    answer = ask("POST", "", headers, text);
+    if (!CHECK(answer.status == 200)) {
+        printf("  %.300s\n", answer.body.ptr);
+        return;
+    }
+    sent = vg_json_get(json_of(text), "entry");
+    response = vg_json_get(json_of(answer.body), "entry");
+    CHECK(sent && response && sent->count == response->count);
+    sent = sent ? sent->child : NULL;
+    response = response ? response->child : NULL;
+    for (; sent && response; sent = sent->next, response = response->next, count++) {
+        struct vg_slice type = vg_json_get_text(vg_json_get(sent, "resource"), "resourceType"), id;
+        struct fhir_resource resource;
+
+        place = at(response, "response.location");
+        id = vg_slice_from(place, strlen(base) + 1 + type.len + 1);
+        id = vg_slice_cut(&id, '/');
+        if (!CHECK(fhir_read(store, type, id, 0, &arena, &resource, &err) == VG_OK))
+            continue;
+        got = json_of(resource.body);
+        struct vg_json top = *vg_json_get(sent, "resource");
+
+        top.parent = NULL;
+        same += got && came_back(&top, got) &&
+                !memmem(resource.body.ptr, resource.body.len, "\"reference\":\"urn:", 18);
+    }
+    if (!CHECK(count > 0 && same == count))
+        printf("  %zu of %zu came back as sent\n", same, count);
+}
+
+static void test_synthea(void)
+{
+    char command[400], name[400];
+    struct fhir_results results;
+    FILE *list;
+    int files = 0;
+
+    if (access(SYNTHEA, R_OK) != 0) {
+        SKIP("the Synthea bundles (" SYNTHEA ") are not here");
+        return;
+    }
+    (void)snprintf(command, sizeof(command),
+                   "tar -xJf '%s' -C '%s' && ls -S '%s'/*/*.json | tail -40 | head -%d", SYNTHEA,
+                   dir, dir, SYNTHEA_FILES);
+    list = popen(command, "r");
+    if (!CHECK(list != NULL))
+        return;
+    while (fgets(name, sizeof(name), list)) {
+        name[strcspn(name, "\n")] = '\0';
+        load_bundle(name);
+        files++;
+    }
+    CHECK(pclose(list) == 0 && files == SYNTHEA_FILES);
+    vg_arena_reset(&arena);
+    CHECK(
+        fhir_search(store, VG_SLICE("Observation"),
+                    VG_SLICE("code=http://loinc.org|55284-4,85354-9&component-code-value-quantity="
+                             "8480-6$gt20&_total=accurate&_include=Observation:subject"),
+                    &arena, &results, NULL) == VG_OK);
+    CHECK(results.total > 0 && results.match_count > 0 && results.count > results.match_count);
+    (void)snprintf(command, sizeof(command), "rm -r '%s'/*/", dir);
+    CHECK(system(command) == 0);
+}
+
 int main(void)
 {
     if (vg_crypto_init(NULL) != VG_OK || !mkdtemp(dir))
@@ -432,6 +540,7 @@ int main(void)
         RUN(test_transaction);
         RUN(test_transactions_that_fail);
         RUN(test_batch);
+        RUN(test_synthea);
     }
     vg_http_client_close(client);
     vg_loop_stop(loop);
