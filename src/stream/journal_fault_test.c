@@ -15,8 +15,10 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <sched.h>
+#include <signal.h>
 #include <stdatomic.h>
 #include <sys/stat.h>
+#include <sys/wait.h>
 #include <unistd.h>
 
 #define COMMITS 14u
@@ -750,6 +752,70 @@ static void test_power_cut_at_every_call(void)
     }
 }
 
+/* ---- kill -9 ---- */
+
+/* Commits numbers from `first` on and tells each one that is durable, until it is killed. */
+static void commit_until_killed(unsigned first, int pipe_fd)
+{
+    const struct stream_config config = config_of(root, NULL);
+    struct stream *stream = NULL;
+    struct stream_out out;
+
+    if (stream_open(&config, &stream, NULL) != VG_OK)
+        _exit(1);
+    stream_out_init(&out);
+    for (unsigned number = first;; number++) {
+        stream_out_clear(&out);
+        stream_out_add(&out, STREAM_DEVICE_RAW, 0, VG_SLICE("bed-4"), (struct vg_slice){0},
+                       (struct vg_slice){(const char *)&number, sizeof(number)});
+        if (stream_commit(stream, 0, &out, NULL, NULL) != VG_OK ||
+            write(pipe_fd, &number, sizeof(number)) != sizeof(number))
+            _exit(2);
+    }
+}
+
+static void test_what_was_told_survives_kill_9(void)
+{
+    unsigned kept = 0;
+
+    clear_dir(root);
+    for (unsigned cycle = 0; cycle < 20; cycle++) {
+        const struct stream_config config = config_of(root, NULL);
+        struct stream *stream = NULL;
+        struct stream_consumer *consumer = NULL;
+        struct stream_batch batch;
+        unsigned number, told = kept, found = 0;
+        int ends[2];
+
+        CHECK(pipe(ends) == 0);
+        pid_t child = fork();
+
+        if (child == 0)
+            commit_until_killed(kept, ends[1]);
+        close(ends[1]);
+        while (told < kept + 1 + cycle * 7 && read(ends[0], &number, sizeof(number)) > 0)
+            told = number + 1;
+        CHECK(kill(child, SIGKILL) == 0 && waitpid(child, NULL, 0) == child);
+        while (read(ends[0], &number, sizeof(number)) > 0)
+            told = number + 1;
+        close(ends[0]);
+        if (!CHECK(stream_open(&config, &stream, NULL) == VG_OK))
+            return;
+        CHECK(stream_consumer_open(stream, 0, STREAM_DEVICE_RAW, "x", &consumer, NULL) == VG_OK);
+        while (stream_read(consumer, 100, 0, &batch, NULL) == VG_OK) {
+            for (size_t i = 0; i < batch.count; i++, found++) {
+                memcpy(&number, batch.records[i].value.ptr, sizeof(number));
+                CHECK(number == found);
+            }
+        }
+        CHECK(told > kept && found >= told);
+        CHECK(stream_damage(stream, &(struct vg_buf){.limit_bytes = 1}) == 0);
+        kept = found;
+        stream_consumer_close(consumer);
+        stream_close(stream);
+    }
+}
+
 /* ---- rot ---- */
 
 struct image {
@@ -1192,6 +1258,7 @@ int main(void)
     RUN(test_every_call_can_fail);
     RUN(test_a_full_disk_refuses_and_works_again_by_itself);
     RUN(test_a_refused_write_never_comes_back);
+    RUN(test_what_was_told_survives_kill_9);
     RUN(test_power_cut_at_every_call);
     payload_bytes = 1;
     RUN(test_a_flipped_bit_costs_one_batch_and_is_reported);

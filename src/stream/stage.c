@@ -173,8 +173,10 @@ static enum vg_status finish(struct stage *stage, bool moves, struct vg_err *err
 
     if (has_moved)
         put_offset(stage, stage->next_seq);
-    if (stage->out.record_count == 0 && stage->out.offset_count == 0 && !stage->out.has_failed)
+    if (stage->out.record_count == 0 && stage->out.offset_count == 0 && !stage->out.has_failed) {
+        clear_trouble(stage);
         return VG_OK;
+    }
     status = commit_out(stage, err);
     if (status != VG_OK)
         return status;

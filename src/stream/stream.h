@@ -89,7 +89,9 @@ void stream_out_init(struct stream_out *out);
 void stream_out_fini(struct stream_out *out);
 void stream_out_clear(struct stream_out *out);
 
-/* All slices are copied. time_us as in stream_record. */
+/* All slices are copied. time_us as in stream_record. A commit's records are numbered topic by
+ * topic (ascending), in the order of adding inside a topic. A key has at most 65,535 bytes, a
+ * commit 64 MiB. */
 void stream_out_add(struct stream_out *out, enum stream_topic topic, int64_t time_us,
                     struct vg_slice key, struct vg_slice headers, struct vg_slice value);
 
@@ -99,8 +101,8 @@ void stream_out_offset(struct stream_out *out, const char *group, enum stream_to
 
 /* Makes `out` durable in `partition` as one atom. Any thread. Blocks until it is on the disk.
  * *ret_first_seq (may be NULL): the sequence number of its first record. VG_RETRY stream.full (no
- * room: nothing was written, try again), VG_REJECT stream.record_size, VG_FATAL stream.sync (the
- * disk failed while syncing: nothing after this is safe). */
+ * room: nothing was written, try again) or stream.write, VG_REJECT stream.record_size, VG_FATAL
+ * stream.sync (the disk failed while syncing: nothing after this is safe). */
 VG_CHECK enum vg_status stream_commit(struct stream *stream, uint32_t partition,
                                       struct stream_out *out, uint64_t *ret_first_seq,
                                       struct vg_err *err);
