@@ -135,6 +135,7 @@ struct answer {
     struct vg_http_request *request; /* gets 204 */
     uint16_t packet_id;              /* 0: QoS 0, no answer */
     uint8_t reason; /* MQTT 5: refused, nothing was stored; the answer keeps its place in the row */
+    bool is_brought; /* by a gateway: step 2 */
 };
 
 struct flight {

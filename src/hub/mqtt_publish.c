@@ -181,7 +181,9 @@ enum handled mqtt_publish_handle(struct conn *conn, uint8_t flags, struct vg_sli
     }
     conn->has_published = true;
     turn_add(loop, device, partition, headers, publish.payload,
-             (struct answer){.conn = publish.qos ? conn : NULL, .packet_id = publish.packet_id});
+             (struct answer){.conn = publish.qos ? conn : NULL,
+                             .packet_id = publish.packet_id,
+                             .is_brought = is_foreign});
     vg_metric_add(loop->hub->metrics.messages[conn->version == MQTT_V5], 1);
     return HANDLED;
 }

@@ -241,11 +241,16 @@ static void measure(const struct batch *batch)
 {
     const struct hub_metrics *metrics = &batch->loop->hub->metrics;
     int64_t latency_us = vg_clock_now_us(&batch->loop->hub->clock) - batch->first_us;
+    uint64_t brought = 0;
 
+    for (uint32_t i = 0; i < batch->count; i++)
+        brought += batch->answers[i].is_brought;
     vg_metric_add(metrics->bytes, batch->bytes);
     vg_metric_add(metrics->commits, 1);
     vg_metric_observe_us(metrics->seconds, latency_us);
     vg_step_done(1, batch->count, latency_us);
+    if (brought)
+        vg_step_done(2, brought, latency_us);
     vg_step_done(4, batch->count, latency_us);
 }
 
