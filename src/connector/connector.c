@@ -4,9 +4,10 @@
  *                -> identity -> FHIR mapping -> Observations of the batch -> one fhir_commit
  *                -> iomt.normalized (one record a measurement) or iomt.deadletter
  *
- * A batch is worked on in groups that fill one commit (OBSERVATIONS_PER_COMMIT). Everything of a group
- * lives in one arena. The FHIR service is written before the stream: after a crash between the two the
- * batch comes again and finds its Observations as they should be (observation.h says why).
+ * A batch is worked on in groups that fill one commit (OBSERVATIONS_PER_COMMIT). Everything of a
+ * group lives in one arena. The FHIR service is written before the stream: after a crash between
+ * the two the batch comes again and finds its Observations as they should be (observation.h says
+ * why).
  *
  * An Observation is read from the store before it is added to, but not where it cannot be there: a
  * reading newer than all that its device has (asked once, then kept). That is nearly every reading.
@@ -209,8 +210,8 @@ static enum vg_status build_envelope(struct connector *c, const struct stream_re
     name = (struct vg_slice){time, value_time_text(record->time_us, time)};
     system[system_count++] =
         (struct device_property){VG_SLICE("iothub-connection-device-id"), record->key};
-    system[system_count++] = (struct device_property){VG_SLICE("iothub-enqueuedtime"),
-                                                      vg_arena_dup(&c->arena, name)};
+    system[system_count++] =
+        (struct device_property){VG_SLICE("iothub-enqueuedtime"), vg_arena_dup(&c->arena, name)};
     if (mid.len > 0)
         system[system_count++] = (struct device_property){VG_SLICE("message-id"), mid};
     return device_envelope_build(&c->arena, record->value, properties, count, system, system_count,
@@ -231,7 +232,8 @@ static enum vg_status newest_of(struct connector *c, struct vg_slice device, str
     *ret = newest;
     if (newest)
         return VG_OK;
-    query = vg_arena_printf(&c->arena, "device=Device%%2F%.*s&_sort=-date&_count=1", VG_FMT(device));
+    query =
+        vg_arena_printf(&c->arena, "device=Device%%2F%.*s&_sort=-date&_count=1", VG_FMT(device));
     newest = calloc(1, sizeof(*newest));
     if (!newest || !query.ptr) {
         free(newest);
@@ -420,11 +422,11 @@ static enum vg_status commit(struct connector *c, struct observation **observati
     for (size_t i = 0, start = 0; i < count; start += writes[i].body.len, i++)
         writes[i].body.ptr = c->bodies.ptr + start;
 
-    for (step = count; at < count; step = refused > REFUSALS_TO_SINGLES ? 1 : count - at) {
+    for (step = count; at<count; step = refused> REFUSALS_TO_SINGLES ? 1 : count - at) {
         struct vg_err why = {0};
         size_t failed = 0, left = step < count - at ? step : count - at;
-        enum vg_status st = fhir_commit(c->config.store, writes + at, left, &c->arena, written,
-                                        &failed, &why);
+        enum vg_status st =
+            fhir_commit(c->config.store, writes + at, left, &c->arena, written, &failed, &why);
 
         if (st == VG_OK) {
             vg_metric_add(c->observations_total, left);

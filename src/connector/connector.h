@@ -3,14 +3,14 @@
  * Comes from: hub, by STREAM_DEVICE_RAW: what devices sent, byte for byte.
  * Goes to:    fhir (Observation; Device and Patient in mode "create"); STREAM_NORMALIZED, read by
  *             enrich; STREAM_DEADLETTER, with a reason.
- * Promise:    each message that was acknowledged becomes its Observations exactly once, or a dead letter
- *             that says why, in the order of its device; one that cannot be read holds up nothing.
+ * Promise:    each message that was acknowledged becomes its Observations exactly once, or a dead
+ * letter that says why, in the order of its device; one that cannot be read holds up nothing.
  *
  * One object for each partition. Reason codes of dead letters: connector.json, connector.no_match,
  * connector.missing_value, connector.ambiguous, connector.wrong_type, connector.no_template,
  * connector.quantity, connector.text, connector.correlation, connector.sampled_size,
- * connector.identity, connector.mismatch, connector.stored, connector.rejected (by the FHIR service),
- * connector.memory, jsonpath.budget, jsonpath.compare, jsonpath.index.
+ * connector.identity, connector.mismatch, connector.stored, connector.rejected (by the FHIR
+ * service), connector.memory, jsonpath.budget, jsonpath.compare, jsonpath.index.
  */
 #ifndef VG_CONNECTOR_CONNECTOR_H
 #define VG_CONNECTOR_CONNECTOR_H

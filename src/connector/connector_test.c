@@ -91,11 +91,12 @@ static bool open_house(struct house *h, const char *identity)
            put_resource(h, "Device", "d1",
                         "{\"resourceType\":\"Device\",\"id\":\"d1\",\"identifier\":[{\"value\":"
                         "\"bed-4\"}],\"patient\":{\"reference\":\"Patient/p1\"}}") &&
-           put_resource(h, "Encounter", "e1",
-                        "{\"resourceType\":\"Encounter\",\"id\":\"e1\",\"status\":\"in-progress\","
-                        "\"class\":{\"system\":\"http://terminology.hl7.org/CodeSystem/v3-ActCode\","
-                        "\"code\":\"IMP\"},\"subject\":{\"reference\":\"Patient/p1\"},\"period\":{"
-                        "\"start\":\"2026-03-14T09:00:00Z\"}}");
+           put_resource(
+               h, "Encounter", "e1",
+               "{\"resourceType\":\"Encounter\",\"id\":\"e1\",\"status\":\"in-progress\","
+               "\"class\":{\"system\":\"http://terminology.hl7.org/CodeSystem/v3-ActCode\","
+               "\"code\":\"IMP\"},\"subject\":{\"reference\":\"Patient/p1\"},\"period\":{"
+               "\"start\":\"2026-03-14T09:00:00Z\"}}");
 }
 
 static void close_house(struct house *h)
@@ -212,7 +213,8 @@ static size_t dump(struct house *h, struct vg_buf *out)
     for (size_t i = 0; out && i < results.count; i++) {
         struct vg_json *root = NULL;
 
-        if (!CHECK(vg_json_parse(&h->arena, results.resources[i].body, NULL, &root, NULL, NULL) == VG_OK))
+        if (!CHECK(vg_json_parse(&h->arena, results.resources[i].body, NULL, &root, NULL, NULL) ==
+                   VG_OK))
             continue;
         for (const struct vg_json *m = root->child; m; m = m->next)
             if (!vg_slice_is(m->name, "meta"))
@@ -263,11 +265,15 @@ static void test_poison(void)
     } rows[] = {
         {"not JSON", {"bed-4", "{\"hr\":", T0, 0, 0, 0}, 0, "connector.json;"},
         {"bytes", {"bed-4", "\xff\xfe\x01", T0, 0, 0, 0}, 0, "connector.json;"},
-        {"nothing known in it", {"bed-4", "{\"time\":\"2026-03-14T10:00:00Z\"}", T0, 0, 0, 0}, 0,
+        {"nothing known in it",
+         {"bed-4", "{\"time\":\"2026-03-14T10:00:00Z\"}", T0, 0, 0, 0},
+         0,
          "connector.no_match;"},
         {"no time", {"bed-4", "{\"hr\":72}", T0, 0, 0, 0}, 0, "connector.missing_value;"},
-        {"text for a number", {"bed-4", "{\"time\":\"2026-03-14T10:00:01Z\",\"hr\":\"abc\",\"rr\":16}", T0, 0, 0, 0},
-         1, "connector.quantity;"},
+        {"text for a number",
+         {"bed-4", "{\"time\":\"2026-03-14T10:00:01Z\",\"hr\":\"abc\",\"rr\":16}", T0, 0, 0, 0},
+         1,
+         "connector.quantity;"},
         {"a device that nobody knows", {"bed-9", full, T0, 0, 0, 0}, 0, "connector.identity;"},
     };
     static const struct sent good = {.device = "bed-4", .body = full, .time_us = T0};
@@ -280,7 +286,8 @@ static void test_poison(void)
 
             CHECK_ROW(rows[i].name);
             CHECK(run_batch(&h, both, 2, true, &counts) == VG_OK);
-            CHECK(counts.normalized == rows[i].normalized + 7); /* the good one behind it is there */
+            CHECK(counts.normalized ==
+                  rows[i].normalized + 7); /* the good one behind it is there */
             if (!CHECK(strcmp(counts.reasons, rows[i].reasons) == 0))
                 printf("  got %s\n", counts.reasons);
         }
@@ -302,7 +309,9 @@ static void test_repeats(void)
         {"flagged, without id", {"bed-4", other, T0 + 6, 0, "1", 0}, 0},
         {"the same bytes, not flagged, no id", {"bed-4", other, T0 + 7, 0, 0, 0}, 1},
         {"put again by a person", {"bed-4", full, T0 + 8, "m1", 0, "0-1"}, 7},
-        {"a flagged one that never came", {"bed-4", "{\"time\":\"2026-03-14T10:00:02Z\",\"hr\":74}", T0 + 9, 0, "1", 0}, 1},
+        {"a flagged one that never came",
+         {"bed-4", "{\"time\":\"2026-03-14T10:00:02Z\",\"hr\":74}", T0 + 9, 0, "1", 0},
+         1},
     };
     struct counts counts;
     struct vg_buf text;
@@ -321,7 +330,8 @@ static void test_repeats(void)
         CHECK(strstr(text.ptr, "amended") == NULL);
 
         /* A batch that was not committed comes again and is not taken for its own repeat. */
-        const struct sent more = {"bed-4", "{\"time\":\"2026-03-14T10:00:03Z\",\"hr\":75}", T0 + 10, "m9", 0, 0};
+        const struct sent more = {
+            "bed-4", "{\"time\":\"2026-03-14T10:00:03Z\",\"hr\":75}", T0 + 10, "m9", 0, 0};
 
         CHECK(run_batch(&h, &more, 1, false, &counts) == VG_OK);
         CHECK(run_batch(&h, &more, 1, true, &counts) == VG_OK && counts.normalized == 1);
@@ -344,11 +354,12 @@ static void test_any_split_same_observations(void)
         rng ^= rng << 13;
         rng ^= rng >> 7;
         rng ^= rng << 17;
-        (void)snprintf(bodies[i], sizeof(bodies[i]),
-                       "{\"time\":\"2026-03-14T10:00:%02u.%uZ\",\"hr\":%u%s%s}", (unsigned)(rng % 12),
-                       (unsigned)(rng >> 8 & 1) * 5, 60 + (unsigned)(rng >> 9 & 3),
-                       rng >> 12 & 1 ? ",\"sys\":120" : "", rng >> 13 & 1 ? ",\"dia\":80" : "");
-        sent[i] = (struct sent){.device = "bed-4", .body = bodies[i], .time_us = T0 + (int64_t)i / 2};
+        (void)snprintf(
+            bodies[i], sizeof(bodies[i]), "{\"time\":\"2026-03-14T10:00:%02u.%uZ\",\"hr\":%u%s%s}",
+            (unsigned)(rng % 12), (unsigned)(rng >> 8 & 1) * 5, 60 + (unsigned)(rng >> 9 & 3),
+            rng >> 12 & 1 ? ",\"sys\":120" : "", rng >> 13 & 1 ? ",\"dia\":80" : "");
+        sent[i] =
+            (struct sent){.device = "bed-4", .body = bodies[i], .time_us = T0 + (int64_t)i / 2};
     }
     vg_buf_init(&want, 0);
     vg_buf_init(&got, 0);
@@ -394,7 +405,8 @@ static void test_identity_follows_changes(void)
     struct house h;
 
     for (int i = 0; i < 4; i++) {
-        (void)snprintf(body[i], sizeof(body[i]), "{\"time\":\"2026-03-14T10:00:0%dZ\",\"hr\":72}", i);
+        (void)snprintf(body[i], sizeof(body[i]), "{\"time\":\"2026-03-14T10:00:0%dZ\",\"hr\":72}",
+                       i);
         sent[i] = (struct sent){.device = "bed-4", .body = body[i], .time_us = T0};
     }
     if (CHECK(open_house(&h, NULL))) {
@@ -419,7 +431,8 @@ static void test_identity_follows_changes(void)
 static void test_create_and_mismatch(void)
 {
     static const char device_mapping[] =
-        "{\"templateType\":\"CollectionContent\",\"template\":[{\"templateType\":\"JsonPathContent\","
+        "{\"templateType\":\"CollectionContent\",\"template\":[{\"templateType\":"
+        "\"JsonPathContent\","
         "\"template\":{\"typeName\":\"heartrate\",\"typeMatchExpression\":\"$..[?(@hr)]\","
         "\"deviceIdExpression\":\"$.id\",\"patientIdExpression\":\"$.patient\","
         "\"encounterIdExpression\":\"$.visit\",\"timestampExpression\":\"$.time\",\"values\":[{"
@@ -442,7 +455,8 @@ static void test_create_and_mismatch(void)
         {"and again", "\"id\":\"a|b, c&d\",\"patient\":\"MRN-2\"", "\"patient\":\"p2\"", ""},
         {"now with a wrong patient", "\"id\":\"a|b, c&d\",\"patient\":\"MRN-1\"", "",
          "connector.mismatch;"},
-        {"a new device of a new patient", "\"id\":\"new-2\",\"patient\":\"MRN-3\"", "\"device\":", ""},
+        {"a new device of a new patient", "\"id\":\"new-2\",\"patient\":\"MRN-3\"",
+         "\"device\":", ""},
     };
     struct counts counts;
     struct vg_err err = {0};
@@ -495,7 +509,8 @@ static void test_many(void)
 
     for (size_t i = 0; i < COUNT; i++) {
         (void)snprintf(bodies[i], sizeof(bodies[i]),
-                       "{\"time\":\"2026-03-14T10:%02zu:%02zuZ\",\"hr\":%zu}", i / 60, i % 60, i % 200);
+                       "{\"time\":\"2026-03-14T10:%02zu:%02zuZ\",\"hr\":%zu}", i / 60, i % 60,
+                       i % 200);
         sent[i] = (struct sent){.device = "bed-4", .body = bodies[i], .time_us = T0 + (int64_t)i};
     }
     if (CHECK(open_house(&h, NULL))) {
@@ -515,7 +530,8 @@ static void test_refused_write(void)
         "\"template\":{\"typeName\":\"heartrate\",\"codes\":[{\"code\":\"8867-4\"}],\"value\":{"
         "\"valueType\":\"Quantity\",\"valueName\":\"hr\"}}},{\"templateType\":\"CodeValueFhir\","
         "\"template\":{\"typeName\":\"respiration\",\"codes\":[{\"code\":\"9279-1\"}],\"value\":{"
-        "\"valueType\":\"CodeableConcept\",\"valueName\":\"rr\",\"codes\":[]}}}]}"; /* an empty concept */
+        "\"valueType\":\"CodeableConcept\",\"valueName\":\"rr\",\"codes\":[]}}}]}"; /* an empty
+                                                                                       concept */
     enum { COUNT = 40 };
     static char bodies[COUNT][100];
     struct sent sent[COUNT];
@@ -525,8 +541,9 @@ static void test_refused_write(void)
     char path[128];
 
     for (int i = 0; i < COUNT; i++) {
-        (void)snprintf(bodies[i], sizeof(bodies[i]), "{\"time\":\"2026-03-14T10:00:%02dZ\",\"hr\":%d%s}",
-                       i, i, i % 2 ? ",\"rr\":16" : "");
+        (void)snprintf(bodies[i], sizeof(bodies[i]),
+                       "{\"time\":\"2026-03-14T10:00:%02dZ\",\"hr\":%d%s}", i, i,
+                       i % 2 ? ",\"rr\":16" : "");
         sent[i] = (struct sent){.device = "bed-4", .body = bodies[i], .time_us = T0 + i};
     }
     if (!CHECK(open_house(&h, NULL)))
@@ -535,7 +552,8 @@ static void test_refused_write(void)
     CHECK(vg_file_write(path, vg_slice_of(fhir_mapping), 0600, &err) == VG_OK);
     connector_close(h.connector);
     h.connector = NULL;
-    const struct connector_config config = {.device_mapping = VG_SOURCE_DIR "/mappings/ward-device.json",
+    const struct connector_config config = {.device_mapping =
+                                                VG_SOURCE_DIR "/mappings/ward-device.json",
                                             .fhir_mapping = path,
                                             .store = h.store};
 
@@ -561,7 +579,8 @@ static bool wait_lag(struct house *h)
 
         if (vg_mono_us() > until_us)
             return false;
-        if (stream_consumer_open(h->stream, 0, STREAM_CARE_CHANGED, "wait!", &consumer, NULL) != VG_OK)
+        if (stream_consumer_open(h->stream, 0, STREAM_CARE_CHANGED, "wait!", &consumer, NULL) !=
+            VG_OK)
             return false;
         (void)!stream_read(consumer, 1, 5000, &batch, NULL);
         stream_consumer_close(consumer);

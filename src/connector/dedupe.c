@@ -1,9 +1,9 @@
 /* dedupe.c -- which messages of a device have been here before.
  *
- * Per device a ring of pairs of 64-bit hashes (message id, bytes). What was added since the last commit
- * is in a journal, so that a batch that has to be done again does not take itself for a repeat.
- * Memory: devices x size x 16 bytes; beyond DEVICES_MAX devices all is forgotten, which costs only
- * the recognition of repeats: the Observations are the same all the same.
+ * Per device a ring of pairs of 64-bit hashes (message id, bytes). What was added since the last
+ * commit is in a journal, so that a batch that has to be done again does not take itself for a
+ * repeat. Memory: devices x size x 16 bytes; beyond DEVICES_MAX devices all is forgotten, which
+ * costs only the recognition of repeats: the Observations are the same all the same.
  *
  * Threads: the stage's own only.
  */
@@ -156,4 +156,3 @@ void dedupe_undo(struct dedupe *d)
         device->count = change->count_before;
     }
 }
-

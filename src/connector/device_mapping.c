@@ -1,15 +1,15 @@
 /* device_mapping.c -- the device mapping: which part of a message is which measurement.
  *
- * Template types are rows of a table (what may be written, what is fixed, what the expressions see).
- * A field is a list of at most two expressions; the first that gives a usable token wins.
+ * Template types are rows of a table (what may be written, what is fixed, what the expressions
+ * see). A field is a list of at most two expressions; the first that gives a usable token wins.
  *
- * After a match, CalculatedContent sees the envelope with a member `matchedToken`; the alias for it is
- * hung in front of the envelope's members and taken off again, so nothing is copied. The JSONPath-only
- * types see the matched token alone.
+ * After a match, CalculatedContent sees the envelope with a member `matchedToken`; the alias for it
+ * is hung in front of the envelope's members and taken off again, so nothing is copied. The
+ * JSONPath-only types see the matched token alone.
  *
- * What differs from the reference engine, on purpose: a JSONPath that cannot be read is an error when
- * the file is loaded (there: of every message); an error in one measurement does not keep the others
- * of the message back; text that follows the body's JSON value is an error (there: ignored).
+ * What differs from the reference engine, on purpose: a JSONPath that cannot be read is an error
+ * when the file is loaded (there: of every message); an error in one measurement does not keep the
+ * others of the message back; text that follows the body's JSON value is an error (there: ignored).
  *
  * Threads: a loaded mapping is read-only; everything that changes is the caller's.
  */
@@ -57,7 +57,8 @@ struct value {
     struct value *next;
 };
 
-struct template {
+struct template
+{
     struct vg_slice type_name;
     bool sees_envelope; /* else the matched token alone */
     const struct jsonpath *match;
@@ -73,8 +74,8 @@ struct device_mapping {
 
 struct template_kind {
     const char *name;
-    bool allows_suffix;  /* also with "Template" behind it */
-    bool is_calculated;  /* expression objects, languages, matchedToken, values needed */
+    bool allows_suffix;           /* also with "Template" behind it */
+    bool is_calculated;           /* expression objects, languages, matchedToken, values needed */
     const char *device, *time[2]; /* fixed expressions */
 };
 
@@ -124,8 +125,8 @@ static bool read_language(struct loader *l, const struct vg_json *language, bool
     return false;
 }
 
-/* One expression member: text, or {"value", "language"} in CalculatedContent. NULL = absent, or wrong
- * with an error added. */
+/* One expression member: text, or {"value", "language"} in CalculatedContent. NULL = absent, or
+ * wrong with an error added. */
 static const struct jsonpath *load_expression(struct loader *l, const struct vg_json *object,
                                               const char *member, bool is_required)
 {
@@ -143,8 +144,7 @@ static const struct jsonpath *load_expression(struct loader *l, const struct vg_
 
         mapping_check_members(l->errors, at, known);
         text = mapping_get(at, "value");
-        if (language && language->type != VG_JSON_NULL &&
-            !read_language(l, language, &is_jmespath))
+        if (language && language->type != VG_JSON_NULL && !read_language(l, language, &is_jmespath))
             return NULL;
         if (!text) {
             mapping_error_add(l->errors, at, "required member 'value' is missing");
@@ -234,10 +234,16 @@ static void load_values(struct loader *l, struct template *t)
 
 static void load_template(struct loader *l, struct template *t)
 {
-    static const char *const known[] = {
-        "typeName",           "typeMatchExpression",   "deviceIdExpression",
-        "timestampExpression", "patientIdExpression",  "encounterIdExpression",
-        "correlationIdExpression", "values",           "defaultExpressionLanguage", NULL};
+    static const char *const known[] = {"typeName",
+                                        "typeMatchExpression",
+                                        "deviceIdExpression",
+                                        "timestampExpression",
+                                        "patientIdExpression",
+                                        "encounterIdExpression",
+                                        "correlationIdExpression",
+                                        "values",
+                                        "defaultExpressionLanguage",
+                                        NULL};
     const struct vg_json *language = mapping_get(l->template, "defaultExpressionLanguage");
 
     mapping_check_members(l->errors, l->template, known);
@@ -409,8 +415,8 @@ static enum vg_status extract_measurement(struct extraction *x, struct measureme
 
         if (!e->paths[0])
             continue;
-        st = extract(x, e, fields[i].needs_value, texts[i], i == FIELD_TIME ? &m->occurrence_us : NULL,
-                     err);
+        st = extract(x, e, fields[i].needs_value, texts[i],
+                     i == FIELD_TIME ? &m->occurrence_us : NULL, err);
         if (st != VG_OK)
             return st;
     }

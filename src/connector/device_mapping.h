@@ -11,9 +11,9 @@
 
 struct device_mapping; /* lives in the arena it was loaded into */
 
-/* Checks everything that can be checked without a message; `errors` (set up by the caller: arena and
- * source) gets each error with its place. VG_REJECT when there is any. `source` is borrowed for as
- * long as the mapping lives. */
+/* Checks everything that can be checked without a message; `errors` (set up by the caller: arena
+ * and source) gets each error with its place. VG_REJECT when there is any. `source` is borrowed for
+ * as long as the mapping lives. */
 VG_CHECK enum vg_status device_mapping_load(struct mapping_errors *errors,
                                             const struct device_mapping **ret_mapping,
                                             struct vg_err *err);
@@ -34,20 +34,18 @@ VG_CHECK enum vg_status device_mapping_apply(const struct device_mapping *mappin
                                              struct vg_json *envelope, struct vg_arena *arena,
                                              struct measurement ***tail, struct vg_err *err);
 
-/* The envelope of docs/records.md around a message, in `arena`. `body` may be empty (null). VG_REJECT
- * connector.json: the body is not one JSON value in UTF-8. */
+/* The envelope of docs/records.md around a message, in `arena`. `body` may be empty (null).
+ * VG_REJECT connector.json: the body is not one JSON value in UTF-8. */
 struct device_envelope {
     struct vg_json root, properties, system; /* private; `body` hangs in root */
 };
 struct device_property {
     struct vg_slice name, value;
 };
-VG_CHECK enum vg_status device_envelope_build(struct vg_arena *arena, struct vg_slice body,
-                                              const struct device_property *properties,
-                                              size_t property_count,
-                                              const struct device_property *system,
-                                              size_t system_count,
-                                              struct device_envelope *ret_envelope,
-                                              struct vg_err *err);
+VG_CHECK enum vg_status
+device_envelope_build(struct vg_arena *arena, struct vg_slice body,
+                      const struct device_property *properties, size_t property_count,
+                      const struct device_property *system, size_t system_count,
+                      struct device_envelope *ret_envelope, struct vg_err *err);
 
 #endif

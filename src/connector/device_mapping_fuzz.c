@@ -1,5 +1,6 @@
-/* Any text as a device mapping; if it loads, it is applied to what follows the first 0x1E byte. Loading
- * tells an error with its place or gives a mapping; applying tells a reason or gives measurements. */
+/* Any text as a device mapping; if it loads, it is applied to what follows the first 0x1E byte.
+ * Loading tells an error with its place or gives a mapping; applying tells a reason or gives
+ * measurements. */
 #include "connector/device_mapping.h"
 #include "connector/fhir_mapping.h"
 
@@ -34,7 +35,8 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
             abort();
     } else if (device_envelope_build(&arena, body, NULL, 0, system, 2, &envelope, &err) == VG_OK) {
         err = (struct vg_err){0};
-        if (device_mapping_apply(mapping, &envelope.root, &arena, &tail, &err) == VG_REJECT && !err.code)
+        if (device_mapping_apply(mapping, &envelope.root, &arena, &tail, &err) == VG_REJECT &&
+            !err.code)
             abort();
         for (struct measurement *m = first; m; m = m->next)
             measurement_write(&out, m);

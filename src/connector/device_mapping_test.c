@@ -13,10 +13,11 @@ static struct vg_arena arena;
 /* One template of `kind` whose members are `members`, in a collection. */
 static struct vg_slice collection(const char *kind, const char *members)
 {
-    return vg_arena_printf(&arena,
-                           "{\"templateType\":\"CollectionContent\",\"template\":[{\"templateType\":"
-                           "\"%s\",\n\"template\":{%s}}]}",
-                           kind, members);
+    return vg_arena_printf(
+        &arena,
+        "{\"templateType\":\"CollectionContent\",\"template\":[{\"templateType\":"
+        "\"%s\",\n\"template\":{%s}}]}",
+        kind, members);
 }
 
 static const struct device_mapping *load(struct vg_slice text, struct vg_err *err)
@@ -63,14 +64,16 @@ static const struct {
      ",\"values\":[]",
      "line 2, column 12: required member 'deviceIdExpression' is missing"},
     {"no type name", "JsonPathContent",
-     "\"typeMatchExpression\":\"$.a\",\"deviceIdExpression\":\"$.b\",\"timestampExpression\":\"$.c\"",
+     "\"typeMatchExpression\":\"$.a\",\"deviceIdExpression\":\"$.b\",\"timestampExpression\":\"$."
+     "c\"",
      "line 2, column 12: required member 'typeName' is missing"},
     {"no values in CalculatedContent", "CalculatedContent", USUAL, "'values' is missing"},
     {"no values in JsonPathContent are fine", "JsonPathContent",
      "\"typeName\":\"hr\",\"typeMatchExpression\":\"$.a\",\"deviceIdExpression\":\"$.b\","
      "\"timestampExpression\":\"$.c\"",
      NULL},
-    {"an unknown member", "CalculatedContent", USUAL VALUE ",\"colour\":1", "unknown member 'colour'"},
+    {"an unknown member", "CalculatedContent", USUAL VALUE ",\"colour\":1",
+     "unknown member 'colour'"},
     {"an unknown member of a value", "CalculatedContent",
      USUAL ",\"values\":[{\"valueName\":\"a\",\"valueExpression\":\"$.a\",\"x\":1}]",
      "unknown member 'x'"},
@@ -82,7 +85,8 @@ static const struct {
     {"an unknown language", "CalculatedContent",
      USUAL ",\"defaultExpressionLanguage\":\"XPath\"" VALUE, "expected JsonPath or JmesPath"},
     {"an expression object in a JSONPath-only kind", "JsonPathContent",
-     "\"typeName\":\"hr\",\"typeMatchExpression\":{\"value\":\"$.a\"},\"deviceIdExpression\":\"$.b\","
+     "\"typeName\":\"hr\",\"typeMatchExpression\":{\"value\":\"$.a\"},\"deviceIdExpression\":\"$."
+     "b\","
      "\"timestampExpression\":\"$.c\"",
      "expected an expression as text"},
     {"a number as an expression", "CalculatedContent",
@@ -113,10 +117,10 @@ static void test_load(void)
 
 static void test_every_error_is_told(void)
 {
-    struct vg_slice text = VG_SLICE(
-        "{\"templateType\":\"CollectionContent\",\"template\":[\n"
-        "{\"templateType\":\"JsonPathContent\",\"template\":{\"typeName\":\"a\"}},\n"
-        "{\"templateType\":\"nothing\",\"template\":{}}]}");
+    struct vg_slice text =
+        VG_SLICE("{\"templateType\":\"CollectionContent\",\"template\":[\n"
+                 "{\"templateType\":\"JsonPathContent\",\"template\":{\"typeName\":\"a\"}},\n"
+                 "{\"templateType\":\"nothing\",\"template\":{}}]}");
     struct mapping_errors errors = {.arena = &arena, .source = text};
     const struct device_mapping *mapping;
 
@@ -176,7 +180,8 @@ static const struct {
     {"no match", "CalculatedContent", USUAL VALUE, "{\"rr\":7}", "!none"},
     {"an empty body is null", "CalculatedContent", USUAL VALUE, "", "!none"},
     {"not JSON", "CalculatedContent", USUAL VALUE, "{\"hr\":", "!connector.json"},
-    {"text behind the value is an error", "CalculatedContent", USUAL VALUE, "{} x", "!connector.json"},
+    {"text behind the value is an error", "CalculatedContent", USUAL VALUE, "{} x",
+     "!connector.json"},
     {"lenient JSON is read", "CalculatedContent", USUAL VALUE,
      "{hr:72, /* beats */ 'id':'a', t:'2026-03-14T10:00:00Z',}", "hr a 10:00:00Z hr=72;"},
     {"a required value that is null", "CalculatedContent", USUAL VALUE,
@@ -185,7 +190,8 @@ static const struct {
      "{\"hr\":\" \",\"id\":\"a\"," T "}", "!connector.missing_value"},
     {"a required value that is an object", "CalculatedContent", USUAL VALUE,
      "{\"hr\":{},\"id\":\"a\"," T "}", "!connector.wrong_type"},
-    {"no device id", "CalculatedContent", USUAL VALUE, "{\"hr\":1," T "}", "!connector.missing_value"},
+    {"no device id", "CalculatedContent", USUAL VALUE, "{\"hr\":1," T "}",
+     "!connector.missing_value"},
     {"no time", "CalculatedContent", USUAL VALUE, "{\"hr\":1,\"id\":\"a\"}",
      "!connector.missing_value"},
     {"a time that is none", "CalculatedContent", USUAL VALUE, "{\"hr\":1,\"id\":\"a\",\"t\":\"x\"}",
@@ -284,12 +290,14 @@ static void test_ward_mapping(void)
     const struct device_mapping *mapping = NULL;
 
     vg_arena_init(&arena, 0);
-    if (CHECK(vg_file_read(&arena, VG_SOURCE_DIR "/mappings/ward-device.json", 0, &text, &err) == VG_OK))
+    if (CHECK(vg_file_read(&arena, VG_SOURCE_DIR "/mappings/ward-device.json", 0, &text, &err) ==
+              VG_OK))
         mapping = load(text, &err);
     if (CHECK(mapping != NULL)) {
         const char *got =
-            apply(mapping, "{\"time\":\"2026-03-14T10:00:00.000Z\",\"hr\":72,\"rr\":16,\"spo2\":97,\"o2\":0,"
-                           "\"sys\":121,\"dia\":76,\"map\":91,\"temp\":36.8,\"avpu\":\"A\"}");
+            apply(mapping,
+                  "{\"time\":\"2026-03-14T10:00:00.000Z\",\"hr\":72,\"rr\":16,\"spo2\":97,\"o2\":0,"
+                  "\"sys\":121,\"dia\":76,\"map\":91,\"temp\":36.8,\"avpu\":\"A\"}");
 
         if (!CHECK(strcmp(got, "heartrate bed-4 10:00:00Z hr=72;respiration bed-4 10:00:00Z rr=16;"
                                "spo2 bed-4 10:00:00Z spo2=97;oxygen bed-4 10:00:00Z o2=0;"
@@ -372,11 +380,11 @@ static void check_pair(const struct vg_json *pair)
         return;
     }
     message = vg_json_get_text(pair, "messageInline");
-    if (message.len == 0 &&
-        !CHECK(read_fixture(vg_json_get_text(pair, "message"), &message)))
+    if (message.len == 0 && !CHECK(read_fixture(vg_json_get_text(pair, "message"), &message)))
         return;
     if (vg_slice_is(vg_json_get_text(pair, "messageIs"), "body")) {
-        if (!CHECK(device_envelope_build(&arena, message, NULL, 0, NULL, 0, &envelope, &err) == VG_OK))
+        if (!CHECK(device_envelope_build(&arena, message, NULL, 0, NULL, 0, &envelope, &err) ==
+                   VG_OK))
             return;
         root = &envelope.root;
     } else {
@@ -429,8 +437,7 @@ static void test_reference_validation(void)
         return;
     for (const struct vg_json *at = root->child; at; at = at->next) {
         struct vg_slice file = vg_json_get_text(at, "file");
-        struct vg_slice path =
-            vg_arena_printf(&arena, "template-tests/%.*s", VG_FMT(file));
+        struct vg_slice path = vg_arena_printf(&arena, "template-tests/%.*s", VG_FMT(file));
         bool want = vg_slice_is(vg_json_get_text(at, "result"), "valid");
         static char name[100];
         struct vg_err err = {0};

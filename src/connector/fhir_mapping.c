@@ -1,7 +1,8 @@
 /* fhir_mapping.c -- the FHIR mapping: which Observation a type of measurement becomes.
  *
- * CollectionFhir of CodeValueFhir. Read once into plain structs; what the reference engine finds out
- * only when a message comes (unknown interval, no defaultPeriod, no codes) is an error at load here.
+ * CollectionFhir of CodeValueFhir. Read once into plain structs; what the reference engine finds
+ * out only when a message comes (unknown interval, no defaultPeriod, no codes) is an error at load
+ * here.
  *
  * Threads: a loaded mapping is read-only.
  */
@@ -114,8 +115,9 @@ static void load_value(struct mapping_errors *errors, const struct vg_json *at,
     if (ret->type != FHIR_VALUE_SAMPLED)
         return;
     period = mapping_get(at, "defaultPeriod");
-    if (period && (vg_json_to_double(period, &period_ms) ||
-                   vg_slice_to_double(vg_json_text(period), &period_ms)) &&
+    if (period &&
+        (vg_json_to_double(period, &period_ms) ||
+         vg_slice_to_double(vg_json_text(period), &period_ms)) &&
         period_ms >= 0.001 && period_ms <= 86400000.0)
         ret->period_us = (int64_t)(period_ms * 1000.0 + 0.5);
     else
@@ -210,7 +212,8 @@ static void load_components(struct mapping_errors *errors, const struct vg_json 
 
 /* ---- what never changes from one Observation to the next is written once ---- */
 
-static void put_codes(struct vg_json_writer *w, const struct fhir_codes *codes, struct vg_slice text)
+static void put_codes(struct vg_json_writer *w, const struct fhir_codes *codes,
+                      struct vg_slice text)
 {
     if (codes->count > 0) {
         vg_json_name(w, "coding");
@@ -251,7 +254,45 @@ static struct vg_slice keep(struct mapping_errors *errors, struct vg_buf *buf)
     return kept;
 }
 
-static void render_value(struct mapping_errors *errors, struct vg_buf *buf, struct fhir_value *v)
+/* The first LOINC code, else the first. */
+static const struct fhir_code *main_code(const struct fhir_codes *codes)
+{
+    for (uint32_t i = 0; i < codes->count; i++)
+        if (vg_slice_is(codes->list[i].system, "http://loinc.org"))
+            return &codes->list[i];
+    return codes->count > 0 ? &codes->list[0] : NULL;
+}
+
+/* What the header `fhir` says of the value (docs/records.md), but for the value itself. */
+static void render_header(struct mapping_errors *errors, struct vg_buf *buf, struct fhir_value *v,
+                          const struct fhir_codes *codes)
+{
+    const struct fhir_code *code = main_code(codes);
+    struct vg_slice unit =
+        vg_slice_is(v->system, "http://unitsofmeasure.org") && v->code.len ? v->code : v->unit;
+
+    if (!code || v->type == FHIR_VALUE_NONE)
+        return;
+    vg_buf_put(buf, VG_SLICE("{\"name\":"));
+    vg_json_escape(buf, v->name);
+    if (code->system.len > 0) {
+        vg_buf_put(buf, VG_SLICE(",\"system\":"));
+        vg_json_escape(buf, code->system);
+    }
+    vg_buf_put(buf, VG_SLICE(",\"code\":"));
+    vg_json_escape(buf, code->code);
+    vg_buf_put_byte(buf, ',');
+    v->header_json = keep(errors, buf);
+    v->is_fahrenheit = vg_slice_is(unit, "[degF]");
+    if (unit.len == 0)
+        return;
+    vg_buf_put(buf, VG_SLICE(",\"unit\":"));
+    vg_json_escape(buf, v->is_fahrenheit ? VG_SLICE("Cel") : unit);
+    v->unit_json = keep(errors, buf);
+}
+
+static void render_value(struct mapping_errors *errors, struct vg_buf *buf, struct fhir_value *v,
+                         const struct fhir_codes *codes)
 {
     struct vg_json_writer w;
     struct vg_slice all;
@@ -272,6 +313,7 @@ static void render_value(struct mapping_errors *errors, struct vg_buf *buf, stru
     all = keep(errors, buf);
     if (all.len >= 2)
         v->json = (struct vg_slice){all.ptr + 1, all.len - 2}; /* without the braces */
+    render_header(errors, buf, v, codes);
 }
 
 static void check_samples(struct mapping_errors *errors, const struct vg_json *at,
@@ -309,7 +351,7 @@ static void render_template(struct mapping_errors *errors, const struct vg_json 
         t->category_json = keep(errors, &buf);
     }
     check_samples(errors, at, t, &t->value);
-    render_value(errors, &buf, &t->value);
+    render_value(errors, &buf, &t->value, &t->codes);
     for (uint32_t i = 0; i < t->component_count; i++) {
         struct fhir_component *component = &t->components[i];
 
@@ -317,7 +359,7 @@ static void render_template(struct mapping_errors *errors, const struct vg_json 
         put_concept(&w, &component->codes, component->value.name);
         component->code_json = keep(errors, &buf);
         check_samples(errors, at, t, &component->value);
-        render_value(errors, &buf, &component->value);
+        render_value(errors, &buf, &component->value, &component->codes);
     }
     vg_buf_fini(&buf);
 }
@@ -325,7 +367,7 @@ static void render_template(struct mapping_errors *errors, const struct vg_json 
 static void load_template(struct mapping_errors *errors, const struct vg_json *at,
                           struct fhir_template *t)
 {
-    static const char *const known[] = {"typeName", "periodInterval", "category",  "codes",
+    static const char *const known[] = {"typeName", "periodInterval", "category", "codes",
                                         "value",    "components",     NULL};
     const struct vg_json *value = mapping_get(at, "value");
 

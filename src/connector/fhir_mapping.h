@@ -28,7 +28,10 @@ struct fhir_value {
     int64_t period_us;                  /* SampledData: from one sample to the next */
     struct vg_slice text;               /* CodeableConcept */
     struct fhir_codes codes;            /* CodeableConcept */
-    struct vg_slice json;               /* Quantity: ,"unit":…; CodeableConcept: "coding":[…],"text":… */
+    struct vg_slice json; /* Quantity: ,"unit":…; CodeableConcept: "coding":[…],"text":… */
+    struct vg_slice header_json; /* {"name":…,"system":…,"code":…, ; empty: it has no code */
+    struct vg_slice unit_json;   /* ,"unit":… of a number in the header, or empty */
+    bool is_fahrenheit;          /* the header has Celsius */
 };
 
 struct fhir_component {

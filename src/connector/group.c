@@ -5,8 +5,8 @@
 
 #include <stdio.h>
 
-/* Room for a patient's and a device's id, two times and the parts between them; type and correlation
- * id come on top, three characters for each of theirs. */
+/* Room for a patient's and a device's id, two times and the parts between them; type and
+ * correlation id come on top, three characters for each of theirs. */
 #define KEY_FIXED_MAX 256
 
 static void put(struct vg_slice *key, struct vg_slice part)

@@ -1,13 +1,14 @@
 /* identity.c -- whose reading it is: the Device, the Patient and the Encounter of a message.
  *
- * Answers, refusals too, are cached under everything that decides them, and forgotten as soon as any
- * Device, Patient or Encounter has changed (fhir_change_count): a device that is put on another bed's
- * patient counts from the next batch on. Our own writes are left out of that, so that ten thousand new
- * devices do not each forget all the others.
+ * Answers, refusals too, are cached under everything that decides them, and forgotten as soon as
+ * any Device, Patient or Encounter has changed (fhir_change_count): a device that is put on another
+ * bed's patient counts from the next batch on. Our own writes are left out of that, so that ten
+ * thousand new devices do not each forget all the others.
  *
- * What differs from the reference engine, on purpose: a patient id in the message is compared with the
- * device's patient also when the device is known; an encounter must be that patient's; a Patient that
- * is gone or an entered-in-error Device is no identity; search values are percent-encoded.
+ * What differs from the reference engine, on purpose: a patient id in the message is compared with
+ * the device's patient also when the device is known; an encounter must be that patient's; a
+ * Patient that is gone or an entered-in-error Device is no identity; search values are
+ * percent-encoded.
  *
  * Created resources have ids made of their identifier (SHA-256), so that two partitions that meet a
  * new patient at once write the same resource.
@@ -114,8 +115,8 @@ static void put_encoded(struct vg_buf *out, struct vg_slice text)
     for (size_t i = 0; i < text.len; i++) {
         unsigned char c = (unsigned char)text.ptr[i];
 
-        if ((c >= '0' && c <= '9') || ((c | 32) >= 'a' && (c | 32) <= 'z') || c == '-' || c == '.' ||
-            c == '_' || c == '~') {
+        if ((c >= '0' && c <= '9') || ((c | 32) >= 'a' && (c | 32) <= 'z') || c == '-' ||
+            c == '.' || c == '_' || c == '~') {
             vg_buf_put_byte(out, c);
         } else {
             vg_buf_put_byte(out, '%');
@@ -140,7 +141,8 @@ static bool is_id(struct vg_slice text)
     for (size_t i = 0; i < text.len; i++) {
         char c = text.ptr[i];
 
-        if (!((c >= '0' && c <= '9') || ((c | 32) >= 'a' && (c | 32) <= 'z') || c == '-' || c == '.'))
+        if (!((c >= '0' && c <= '9') || ((c | 32) >= 'a' && (c | 32) <= 'z') || c == '-' ||
+              c == '.'))
             return false;
     }
     return text.len > 0 && text.len <= ID_MAX;
@@ -206,8 +208,8 @@ static enum vg_status check_patient(struct identity *id, struct vg_slice patient
                                     struct vg_err *err)
 {
     struct fhir_resource resource;
-    enum vg_status st = fhir_read(id->config.store, VG_SLICE("Patient"), patient, 0, &id->arena,
-                                  &resource, err);
+    enum vg_status st =
+        fhir_read(id->config.store, VG_SLICE("Patient"), patient, 0, &id->arena, &resource, err);
 
     if (st == VG_END || (st == VG_OK && resource.is_deleted))
         return vg_fail(err, VG_REJECT, "connector.identity", 0,
@@ -304,8 +306,8 @@ static void made_id(struct identity *id, struct vg_slice system, struct vg_slice
     vg_sha256_hex(vg_buf_slice(&id->query), out);
 }
 
-/* Appends the Device with its link to id->body: a new one, or `found` with one member more before its
- * last brace. */
+/* Appends the Device with its link to id->body: a new one, or `found` with one member more before
+ * its last brace. */
 static void make_device(struct identity *id, const struct measurement *m,
                         const struct fhir_resource *found, const struct entry *entry)
 {
@@ -334,8 +336,8 @@ static void make_device(struct identity *id, const struct measurement *m,
     vg_json_close_object(&w);
 }
 
-/* The Device is not there (found NULL), or is linked to nobody: Patient by the message's id, then the
- * Device with its link, in one commit. */
+/* The Device is not there (found NULL), or is linked to nobody: Patient by the message's id, then
+ * the Device with its link, in one commit. */
 static enum vg_status create(struct identity *id, const struct measurement *m,
                              const struct fhir_resource *found, struct entry *entry,
                              struct vg_err *err)
@@ -365,9 +367,8 @@ static enum vg_status create(struct identity *id, const struct measurement *m,
         vg_json_member_string(&w, "id", vg_slice_of(entry->patient));
         put_identifier(&w, (struct vg_slice){0}, m->patient_id);
         vg_json_close_object(&w);
-        writes[count++] = (struct fhir_write){.what = FHIR_UPDATE,
-                                              .type = VG_SLICE("Patient"),
-                                              .id = vg_slice_of(entry->patient)};
+        writes[count++] = (struct fhir_write){
+            .what = FHIR_UPDATE, .type = VG_SLICE("Patient"), .id = vg_slice_of(entry->patient)};
     } else {
         return st;
     }

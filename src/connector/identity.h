@@ -15,7 +15,7 @@
 struct identity;
 
 struct identity_config {
-    struct fhir_store *store;  /* borrowed */
+    struct fhir_store *store; /* borrowed */
     bool may_create;
     const char *device_system; /* identifier system of devices; NULL or "" = any. Borrowed. */
 };
@@ -32,10 +32,10 @@ struct identity_answer {
 /* Once before each batch: forgets what Device, Patient or Encounter changes have made doubtful. */
 void identity_begin(struct identity *identity);
 
-/* Answers from a cache whose key is everything that decides: device, patient and encounter id of the
- * message. Without an encounter id it is the patient's only Encounter in progress that had started
- * when the reading was made. VG_REJECT connector.identity (no such Device, Patient or Encounter, or
- * several), connector.mismatch. VG_RETRY: the store is busy. */
+/* Answers from a cache whose key is everything that decides: device, patient and encounter id of
+ * the message. Without an encounter id it is the patient's only Encounter in progress that had
+ * started when the reading was made. VG_REJECT connector.identity (no such Device, Patient or
+ * Encounter, or several), connector.mismatch. VG_RETRY: the store is busy. */
 VG_CHECK enum vg_status identity_resolve(struct identity *identity, const struct measurement *m,
                                          struct identity_answer *ret_answer, struct vg_err *err);
 

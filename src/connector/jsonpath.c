@@ -1,11 +1,12 @@
 /* jsonpath.c -- JSONPath: text to a small program once, program over a token for each message.
  *
- * A path is a list of steps; a filter holds terms, a term holds paths. Running is a depth-first walk
- * that hands each token on to the next step, which gives document order and lets the first hit of an
- * "exists" end the work. Nothing is allocated while running.
+ * A path is a list of steps; a filter holds terms, a term holds paths. Running is a depth-first
+ * walk that hands each token on to the next step, which gives document order and lets the first hit
+ * of an "exists" end the work. Nothing is allocated while running.
  *
  * The reference engine's surprises are kept, because mappings were written against them: [*] takes
- * elements only and .* members only; [?()] on an object tests nothing (its members are wrapped there);
+ * elements only and .* members only; [?()] on an object tests nothing (its members are wrapped
+ * there);
  * ..[?()] tests the token itself first; a container is != everything; null is less than all.
  *
  * Recursion is bounded: path nesting by PATH_DEPTH_MAX, the walk by the JSON reader's depth limit.
@@ -399,9 +400,8 @@ static enum vg_status read_regex(struct reader *r, struct side *side)
     while (look(r) >= 'a' && look(r) <= 'z')
         r->at++;
     side->literal.type = VG_JSON_STRING;
-    return regex_compile(r->arena, pattern,
-                         (struct vg_slice){r->text.ptr + flags, r->at - flags}, &side->regex,
-                         r->err);
+    return regex_compile(r->arena, pattern, (struct vg_slice){r->text.ptr + flags, r->at - flags},
+                         &side->regex, r->err);
 }
 
 static enum vg_status read_side(struct reader *r, struct side *side)
@@ -546,8 +546,8 @@ enum vg_status jsonpath_compile(struct vg_arena *arena, struct vg_slice text,
     skip_blanks(&r);
     if (r.at == text.len)
         return vg_fail(err, VG_REJECT, "jsonpath.syntax", 0, "JSONPath is blank");
-    if (look(&r) == '$' && (text.len == r.at + 1 || text.ptr[r.at + 1] == '.' ||
-                            text.ptr[r.at + 1] == '['))
+    if (look(&r) == '$' &&
+        (text.len == r.at + 1 || text.ptr[r.at + 1] == '.' || text.ptr[r.at + 1] == '['))
         r.at++;
     st = read_path(&r, false, &tail);
     if (st != VG_OK)

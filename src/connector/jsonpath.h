@@ -1,9 +1,10 @@
-/* jsonpath.h -- JSONPath as device mappings use it: the dialect of the reference engine (Newtonsoft).
+/* jsonpath.h -- JSONPath as device mappings use it: the dialect of the reference engine
+ * (Newtonsoft).
  *
  *   $.a.b  a.b  ..name  ['a','b']  [0]  [0,2]  [1:-1:2]  [*]  .*  [?(@.x > 5 && $.y == 'z')]
  *
- * Filters know == != <> < <= > >= === !== =~ and a bare path (exists, also with null); && and || have
- * no precedence: a chain is grouped to the right whenever the operator changes.
+ * Filters know == != <> < <= > >= === !== =~ and a bare path (exists, also with null); && and ||
+ * have no precedence: a chain is grouped to the right whenever the operator changes.
  */
 #ifndef VG_CONNECTOR_JSONPATH_H
 #define VG_CONNECTOR_JSONPATH_H

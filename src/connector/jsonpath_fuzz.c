@@ -21,8 +21,9 @@ static bool note(void *ctx, const struct vg_json *token)
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 {
-    static const char usual[] = "{\"Body\":{\"hr\":72,\"t\":\"abc\",\"l\":[1,2.5,null,{\"hr\":\"9\"}]},"
-                                "\"Properties\":{\"a\":\"x\"}}";
+    static const char usual[] =
+        "{\"Body\":{\"hr\":72,\"t\":\"abc\",\"l\":[1,2.5,null,{\"hr\":\"9\"}]},"
+        "\"Properties\":{\"a\":\"x\"}}";
     const struct vg_json_options lenient = {.is_lenient = true};
     struct vg_slice json = {(const char *)data, size}, path;
     const struct jsonpath *compiled;
@@ -32,7 +33,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 
     path = vg_slice_cut(&json, '\n');
     if (!json.ptr || json.len == 0)
-        json = VG_SLICE(usual);
+        json = vg_slice_of(usual);
     vg_arena_init(&arena, 8u << 20);
     if (vg_json_parse(&arena, json, &lenient, &root, NULL, NULL) == VG_OK) {
         if (jsonpath_compile(&arena, path, &compiled, &err) != VG_OK) {

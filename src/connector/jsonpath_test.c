@@ -77,12 +77,15 @@ static const struct {
     {"a scanning filter tests the root first", "$..[?(@Body.hr)].Properties.hr", ward, "\"9\""},
     {"existence finds explicit nulls", "$..[?(@n)].hr", ward, "72"},
     {"not null", "$..[?(@n != null)].hr", ward, ""},
-    {"a nested match is another match", "$..[?(@a)]", "{\"a\":{\"a\":1}}", "{\"a\":{\"a\":1}} {\"a\":1}"},
+    {"a nested match is another match", "$..[?(@a)]", "{\"a\":{\"a\":1}}",
+     "{\"a\":{\"a\":1}} {\"a\":1}"},
     {"text never equals number", "$.Body.e[?(@.k == 1)]", ward, ""},
     {"an empty left side is false, also for !=", "$.Body.e[?(@.v != 1)].k", ward, "\"b\""},
     {"<> is !=", "$.Body.e[?(@.v <> 1)].k", ward, "\"b\""},
-    {"text compares with a number that it says", "$[?(@.a > 99)].a", "[{\"a\":\"101\"},{\"a\":\"7\"}]", "\"101\""},
-    {"text that is not a number is an error", "$[?(@.a > 99)].a", "[{\"a\":\"abc\"}]", "!jsonpath.compare"},
+    {"text compares with a number that it says", "$[?(@.a > 99)].a",
+     "[{\"a\":\"101\"},{\"a\":\"7\"}]", "\"101\""},
+    {"text that is not a number is an error", "$[?(@.a > 99)].a", "[{\"a\":\"abc\"}]",
+     "!jsonpath.compare"},
     {"text orders by code", "$[?(@.a >= 'b')].a", "[{\"a\":\"a\"},{\"a\":\"b\"}]", "\"b\""},
     {"strict equality", "$[?(@.a === 1)].a", "[{\"a\":1},{\"a\":\"1\"}]", "1"},
     {"strict inequality", "$[?(@.a !== 1)].a", "[{\"a\":1},{\"a\":\"1\"}]", "\"1\""},
@@ -93,13 +96,15 @@ static const struct {
      "[{\"i\":1,\"c\":1},{\"i\":2,\"a\":1,\"c\":1},{\"i\":3,\"a\":1,\"b\":1}]", "2 3"},
     {"no precedence: a || b && c is a || (b && c)", "$[?(@.a || @.b && @.c)].i",
      "[{\"i\":1,\"c\":1},{\"i\":2,\"a\":1},{\"i\":3,\"b\":1,\"c\":1},{\"i\":4,\"b\":1}]", "2 3"},
-    {"a regular expression", "$[?(@.a =~ /^b.d$/)].a", "[{\"a\":\"bed\"},{\"a\":\"bedding\"}]", "\"bed\""},
+    {"a regular expression", "$[?(@.a =~ /^b.d$/)].a", "[{\"a\":\"bed\"},{\"a\":\"bedding\"}]",
+     "\"bed\""},
     {"its flag i", "$[?(@.a =~ /BED/i)].a", "[{\"a\":\"a bed\"}]", "\"a bed\""},
     {"only text matches", "$[?(@.a =~ /1/)].a", "[{\"a\":1}]", ""},
     {"true, false, null", "$[?(@.a == true || @.b == null)].i",
      "[{\"i\":1,\"a\":true},{\"i\":2,\"b\":null},{\"i\":3,\"a\":false}]", "1 2"},
     {"a quote in a literal", "$[?(@.a == 'it\\'s')].a", "[{\"a\":\"it's\"}]", "\"it's\""},
-    {"a filter in a filter", "$[?(@.l[?(@.v == 1)])].i", "[{\"i\":1,\"l\":[{\"v\":1}]},{\"i\":2,\"l\":[]}]", "1"},
+    {"a filter in a filter", "$[?(@.l[?(@.v == 1)])].i",
+     "[{\"i\":1,\"l\":[{\"v\":1}]},{\"i\":2,\"l\":[]}]", "1"},
     {"hexadecimal of lenient JSON", "$[?(@.a == 31)].a", "[{\"a\":0x1F}]", "0x1F"},
     {"blank", " ", "1", "!jsonpath.syntax"},
     {"open bracket", "$.a[", "1", "!jsonpath.syntax"},
@@ -129,10 +134,12 @@ static void test_rows(void)
 static void test_budget(void)
 {
     CHECK(strcmp(run("$..*", ward, 5), "!jsonpath.budget") == 0);
-    CHECK(strcmp(run("$[?(@.a =~ /(x+x+)+y/)]", "[{\"a\":\"xxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxx\"}]", 20),
-                 "!jsonpath.budget") == 0);
+    CHECK(
+        strcmp(run("$[?(@.a =~ /(x+x+)+y/)]", "[{\"a\":\"xxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxx\"}]", 20),
+               "!jsonpath.budget") == 0);
     /* What would take a backtracking engine for ever is linear here. */
-    CHECK(strcmp(run("$[?(@.a =~ /(x+x+)+y/)]", "[{\"a\":\"xxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxx\"}]", 5000),
+    CHECK(strcmp(run("$[?(@.a =~ /(x+x+)+y/)]", "[{\"a\":\"xxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxx\"}]",
+                     5000),
                  "") == 0);
 }
 

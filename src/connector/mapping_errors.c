@@ -3,7 +3,8 @@
 #include <stdarg.h>
 #include <stdio.h>
 
-void mapping_error_add(struct mapping_errors *errors, const struct vg_json *at, const char *fmt, ...)
+void mapping_error_add(struct mapping_errors *errors, const struct vg_json *at, const char *fmt,
+                       ...)
 {
     struct mapping_error *error;
     char text[512];
@@ -39,7 +40,8 @@ enum vg_status mapping_errors_status(const struct mapping_errors *errors, const 
     if (errors->count == 0)
         return VG_OK;
     if (!first)
-        return vg_fail(err, VG_REJECT, "connector.mapping", 0, "%s: %zu errors", what, errors->count);
+        return vg_fail(err, VG_REJECT, "connector.mapping", 0, "%s: %zu errors", what,
+                       errors->count);
     return vg_fail(err, VG_REJECT, "connector.mapping", 0, "%s: line %u, column %u: %.*s%s", what,
                    first->line, first->column, VG_FMT(first->text),
                    errors->count > 1 ? " (and more)" : "");

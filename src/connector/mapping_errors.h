@@ -22,9 +22,11 @@ struct mapping_errors {
 
 /* `at` is the value the error is about, or NULL. */
 VG_PRINTF(3, 4)
-void mapping_error_add(struct mapping_errors *errors, const struct vg_json *at, const char *fmt, ...);
+void mapping_error_add(struct mapping_errors *errors, const struct vg_json *at, const char *fmt,
+                       ...);
 
-/* VG_OK when there is none; else VG_REJECT connector.mapping with the first one and their number. */
+/* VG_OK when there is none; else VG_REJECT connector.mapping with the first one and their number.
+ */
 VG_CHECK enum vg_status mapping_errors_status(const struct mapping_errors *errors, const char *what,
                                               struct vg_err *err);
 

@@ -1,8 +1,8 @@
 /* observation.c -- one Observation in the making: measurements are added, the text is written.
  *
- * An instant (the usual template) has effectiveDateTime and one value or some components. A template
- * with a period (hour, day, correlation id) has effectivePeriod; its SampledData gathers samples in
- * slots, its other values keep the newest.
+ * An instant (the usual template) has effectiveDateTime and one value or some components. A
+ * template with a period (hour, day, correlation id) has effectivePeriod; its SampledData gathers
+ * samples in slots, its other values keep the newest.
  *
  * `issued` is when the newest reading was received, not when it was written: the same readings give
  * the same bytes at any time. What a period's values cannot say themselves, when exactly each was
@@ -55,7 +55,8 @@ static bool is_later(const struct observation *o, const struct measurement *m, i
         return new_us > old_us;
     if (m->ingestion_us != o->issued_us)
         return m->ingestion_us > o->issued_us;
-    return vg_slice_cmp(new, old) > 0; /* any fixed rule: two readings of one instant, received in one */
+    return vg_slice_cmp(new, old) >
+           0; /* any fixed rule: two readings of one instant, received in one */
 }
 
 static enum vg_status no_memory(struct vg_err *err)
@@ -125,8 +126,7 @@ static bool put_sample(struct observation *o, struct vg_arena *arena,
 
 /* The text of a property as the Observation holds it. VG_END: there is nothing to hold. */
 static enum vg_status convert(struct vg_arena *arena, const struct fhir_value *v,
-                              const struct measurement *m, struct vg_slice *ret,
-                              struct vg_err *err)
+                              const struct measurement *m, struct vg_slice *ret, struct vg_err *err)
 {
     const struct measurement_value *found =
         v->type == FHIR_VALUE_NONE ? NULL : measurement_get(m, v->name);
@@ -153,8 +153,8 @@ static enum vg_status convert(struct vg_arena *arena, const struct fhir_value *v
     case FHIR_VALUE_SAMPLED:
         if (!value_decimal(found->text, number, &decimal))
             return vg_fail(err, VG_REJECT, "connector.quantity", 0,
-                           "value '%.*s' of type '%.*s': expected a decimal number", VG_FMT(v->name),
-                           VG_FMT(m->type));
+                           "value '%.*s' of type '%.*s': expected a decimal number",
+                           VG_FMT(v->name), VG_FMT(m->type));
         *ret = vg_slice_eq(decimal, found->text) ? found->text : vg_arena_dup(arena, decimal);
         if (!ret->ptr)
             return no_memory(err);
@@ -348,8 +348,8 @@ static enum vg_status load_property(struct observation *o, struct vg_arena *aren
     return VG_OK;
 }
 
-enum vg_status observation_load(struct observation *o, struct vg_arena *arena,
-                                struct vg_slice body, uint64_t version, struct vg_err *err)
+enum vg_status observation_load(struct observation *o, struct vg_arena *arena, struct vg_slice body,
+                                uint64_t version, struct vg_err *err)
 {
     const struct fhir_template *t = o->template;
     const struct vg_json *period, *list, *at;
@@ -368,7 +368,7 @@ enum vg_status observation_load(struct observation *o, struct vg_arena *arena,
         return not_ours(o, "no time of issue", err);
     encounter = vg_json_get_text(vg_json_get(root, "encounter"), "reference");
     o->encounter = vg_slice_starts(encounter, VG_SLICE("Encounter/")) ? vg_slice_from(encounter, 10)
-                                                                     : (struct vg_slice){0};
+                                                                      : (struct vg_slice){0};
     period = vg_json_get(root, "effectivePeriod");
     if (t->interval == FHIR_INTERVAL_INSTANT ? period != NULL : period == NULL)
         return not_ours(o, "another kind of effective time", err);
@@ -571,7 +571,8 @@ void observation_write(const struct observation *o, struct vg_buf *out)
     for (uint32_t i = 0; i < t->component_count; i++) {
         if (!o->properties[i + 1].is_set)
             continue;
-        vg_buf_put(out, has_component ? VG_SLICE(",{\"code\":") : VG_SLICE(",\"component\":[{\"code\":"));
+        vg_buf_put(out, has_component ? VG_SLICE(",{\"code\":")
+                                      : VG_SLICE(",\"component\":[{\"code\":"));
         has_component = true;
         vg_buf_put(out, t->components[i].code_json);
         vg_buf_put_byte(out, ',');
@@ -584,14 +585,6 @@ void observation_write(const struct observation *o, struct vg_buf *out)
 }
 
 /* ---- the header `fhir` ---- */
-
-static const struct fhir_code *main_code(const struct fhir_codes *codes)
-{
-    for (uint32_t i = 0; i < codes->count; i++)
-        if (vg_slice_is(codes->list[i].system, "http://loinc.org"))
-            return &codes->list[i];
-    return codes->count > 0 ? &codes->list[0] : NULL;
-}
 
 /* Whoever reads the header knows one unit of temperature. */
 static void put_celsius(struct vg_slice fahrenheit, struct vg_buf *out)
@@ -610,41 +603,27 @@ void observation_write_values(const struct fhir_template *t, const struct measur
     vg_buf_put_byte(out, '[');
     for (uint32_t i = 0; i <= t->component_count; i++) {
         const struct fhir_value *v = value_of(t, i);
-        const struct fhir_code *code = main_code(i == 0 ? &t->codes : &t->components[i - 1].codes);
         const struct measurement_value *found =
-            v->type == FHIR_VALUE_NONE ? NULL : measurement_get(m, v->name);
+            v->header_json.len > 0 ? measurement_get(m, v->name) : NULL;
         bool is_number = v->type == FHIR_VALUE_QUANTITY || v->type == FHIR_VALUE_SAMPLED;
-        struct vg_slice unit = vg_slice_is(v->system, "http://unitsofmeasure.org") && v->code.len
-                                   ? v->code
-                                   : v->unit;
         struct vg_slice number;
         char text[40];
 
-        if (!found || !code || (is_number && !value_decimal(found->text, text, &number)))
+        if (!found || (is_number && !value_decimal(found->text, text, &number)))
             continue;
-        vg_buf_put(out, has_any ? VG_SLICE(",{\"name\":") : VG_SLICE("{\"name\":"));
+        if (has_any)
+            vg_buf_put_byte(out, ',');
         has_any = true;
-        vg_json_escape(out, v->name);
-        if (code->system.len > 0) {
-            PUT(out, ",\"system\":");
-            vg_json_escape(out, code->system);
-        }
-        PUT(out, ",\"code\":");
-        vg_json_escape(out, code->code);
+        vg_buf_put(out, v->header_json);
         if (is_number) {
-            PUT(out, ",\"value\":");
-            if (vg_slice_is(unit, "[degF]")) {
-                unit = VG_SLICE("Cel");
+            PUT(out, "\"value\":");
+            if (v->is_fahrenheit)
                 put_celsius(number, out);
-            } else {
+            else
                 vg_buf_put(out, number);
-            }
-            if (unit.len > 0) {
-                PUT(out, ",\"unit\":");
-                vg_json_escape(out, unit);
-            }
+            vg_buf_put(out, v->unit_json);
         } else {
-            PUT(out, ",\"text\":");
+            PUT(out, "\"text\":");
             vg_json_escape(out, found->text);
         }
         vg_buf_put_byte(out, '}');

@@ -135,8 +135,8 @@ static const char *play(struct store *store, const struct reading *readings, siz
         struct vg_err err = {0};
         bool is_new;
 
-        if (!CHECK(group_open(&table, &arena, fhir_mapping_find(mapping, m->type), m, VG_SLICE("p1"),
-                              VG_SLICE("d1"), &o, &is_new, &err) == VG_OK))
+        if (!CHECK(group_open(&table, &arena, fhir_mapping_find(mapping, m->type), m,
+                              VG_SLICE("p1"), VG_SLICE("d1"), &o, &is_new, &err) == VG_OK))
             break;
         if (is_new) {
             o->encounter = VG_SLICE("e1");
@@ -144,7 +144,8 @@ static const char *play(struct store *store, const struct reading *readings, siz
                 if (strcmp(store->rows[r].id, o->id) == 0 &&
                     observation_load(o, &arena,
                                      (struct vg_slice){store->rows[r].text, store->rows[r].len},
-                                     store->rows[r].version, &err) != VG_OK && !code)
+                                     store->rows[r].version, &err) != VG_OK &&
+                    !code)
                     code = err.code;
         }
         if (observation_add(o, &arena, m, &err) != VG_OK && !code)
@@ -190,7 +191,8 @@ static void test_instant(void)
 #pragma GCC diagnostic ignored "-Wformat-nonliteral"
     (void)snprintf(text, sizeof(text), want, hex);
 #pragma GCC diagnostic pop
-    if (!CHECK(store.rows[0].len == strlen(text) && memcmp(store.rows[0].text, text, strlen(text)) == 0))
+    if (!CHECK(store.rows[0].len == strlen(text) &&
+               memcmp(store.rows[0].text, text, strlen(text)) == 0))
         printf("  got  %.*s\n  want %s\n", (int)store.rows[0].len, store.rows[0].text, text);
     store_clear(&store);
 }
@@ -205,51 +207,123 @@ static void test_rules(void)
         size_t observations;
     } rows[] = {
         {"two readings of one second are two Observations",
-         {{"hr", T0, T0, "72", "", ""}, {"hr", T0 + 1, T0, "73", "", ""}}, 2, NULL, "\"value\":72", 2},
+         {{"hr", T0, T0, "72", "", ""}, {"hr", T0 + 1, T0, "73", "", ""}},
+         2,
+         NULL,
+         "\"value\":72",
+         2},
         {"of one instant the one received later wins, and that is said",
-         {{"hr", T0, T0, "72", "", ""}, {"hr", T0, T0 + 5, "70", "", ""}}, 2, NULL,
-         "\"status\":\"amended\"", 1},
-        {"the value is the later one", {{"hr", T0, T0, "72", "", ""}, {"hr", T0, T0 + 5, "70", "", ""}},
-         2, NULL, "\"value\":70", 1},
+         {{"hr", T0, T0, "72", "", ""}, {"hr", T0, T0 + 5, "70", "", ""}},
+         2,
+         NULL,
+         "\"status\":\"amended\"",
+         1},
+        {"the value is the later one",
+         {{"hr", T0, T0, "72", "", ""}, {"hr", T0, T0 + 5, "70", "", ""}},
+         2,
+         NULL,
+         "\"value\":70",
+         1},
         {"one received earlier does not replace",
-         {{"hr", T0, T0 + 5, "70", "", ""}, {"hr", T0, T0, "72", "", ""}}, 2, NULL, "\"value\":70", 1},
+         {{"hr", T0, T0 + 5, "70", "", ""}, {"hr", T0, T0, "72", "", ""}},
+         2,
+         NULL,
+         "\"value\":70",
+         1},
         {"the same again changes nothing",
-         {{"hr", T0, T0, "72", "", ""}, {"hr", T0, T0 + 5, "72", "", ""}}, 2, NULL,
-         "\"status\":\"final\"", 1},
+         {{"hr", T0, T0, "72", "", ""}, {"hr", T0, T0 + 5, "72", "", ""}},
+         2,
+         NULL,
+         "\"status\":\"final\"",
+         1},
         {"components of one instant come together",
-         {{"bp", T0, T0, "", "120", ""}, {"bp", T0, T0 + 1, "", "", "low"}}, 2, NULL,
-         "\"value\":120,\"unit\":\"mmHg\"}},{\"code\":{\"text\":\"dia\"},\"valueString\":\"low\"", 1},
-        {"a category has its text", {{"bp", T0, T0, "", "120", ""}}, 1, NULL,
-         "\"category\":[{\"text\":\"Vital\"}]", 1},
+         {{"bp", T0, T0, "", "120", ""}, {"bp", T0, T0 + 1, "", "", "low"}},
+         2,
+         NULL,
+         "\"value\":120,\"unit\":\"mmHg\"}},{\"code\":{\"text\":\"dia\"},\"valueString\":\"low\"",
+         1},
+        {"a category has its text",
+         {{"bp", T0, T0, "", "120", ""}},
+         1,
+         NULL,
+         "\"category\":[{\"text\":\"Vital\"}]",
+         1},
         {"text is no quantity", {{"hr", T0, T0, "abc", "", ""}}, 1, "connector.quantity", NULL, 0},
-        {"a decimal comma is no quantity", {{"hr", T0, T0, "36,8", "", ""}}, 1, "connector.quantity", NULL, 0},
+        {"a decimal comma is no quantity",
+         {{"hr", T0, T0, "36,8", "", ""}},
+         1,
+         "connector.quantity",
+         NULL,
+         0},
         {"nothing to say", {{"hr", T0, T0, "", "1", ""}}, 1, "connector.missing_value", NULL, 0},
-        {"all or nothing of a measurement", {{"bp", T0, T0, "", "x", "low"}}, 1, "connector.quantity", NULL, 0},
-        {"text never enters SampledData", {{"wave", T0, T0, "7 E", "", ""}}, 1, "connector.quantity", NULL, 0},
+        {"all or nothing of a measurement",
+         {{"bp", T0, T0, "", "x", "low"}},
+         1,
+         "connector.quantity",
+         NULL,
+         0},
+        {"text never enters SampledData",
+         {{"wave", T0, T0, "7 E", "", ""}},
+         1,
+         "connector.quantity",
+         NULL,
+         0},
         {"samples stand in their slots, E between",
-         {{"wave", T0, T0, "1", "", ""}, {"wave", T0 + 120000000, T0 + 1, "3", "", ""}}, 2, NULL,
-         "\"period\":60000,\"dimensions\":1,\"data\":\"1 E 3 E", 1},
+         {{"wave", T0, T0, "1", "", ""}, {"wave", T0 + 120000000, T0 + 1, "3", "", ""}},
+         2,
+         NULL,
+         "\"period\":60000,\"dimensions\":1,\"data\":\"1 E 3 E",
+         1},
         {"a late sample of a slot does not replace a newer one",
-         {{"wave", T0 + 50000000, T0, "5", "", ""}, {"wave", T0 + 10000000, T0 + 1, "1", "", ""}}, 2,
-         NULL, "\"data\":\"5 E", 1},
+         {{"wave", T0 + 50000000, T0, "5", "", ""}, {"wave", T0 + 10000000, T0 + 1, "1", "", ""}},
+         2,
+         NULL,
+         "\"data\":\"5 E",
+         1},
         {"a newer sample of a slot does",
-         {{"wave", T0 + 10000000, T0, "1", "", ""}, {"wave", T0 + 50000000, T0 + 1, "5", "", ""}}, 2,
-         NULL, "\"data\":\"5 E", 1},
+         {{"wave", T0 + 10000000, T0, "1", "", ""}, {"wave", T0 + 50000000, T0 + 1, "5", "", ""}},
+         2,
+         NULL,
+         "\"data\":\"5 E",
+         1},
         {"a period's quantity is the newest measured, not the last received",
-         {{"wave", T0 + 50000000, T0, "", "9", ""}, {"wave", T0 + 10000000, T0 + 1, "", "8", ""}}, 2,
-         NULL, "\"valueQuantity\":{\"value\":9}", 1},
-        {"an hour is a period", {{"wave", T0 + 7, T0, "1", "", ""}}, 1, NULL,
-         "\"effectivePeriod\":{\"start\":\"2026-03-14T10:00:00.000Z\",\"end\":\"2026-03-14T10:59:59."
-         "999999Z\"}", 1},
-        {"a correlation id gathers", {{"run", T0, T0, "1", "", ""}, {"run", T0 + 3000000, T0, "2", "", "on"}},
-         2, NULL, "\"period\":1000.500,\"dimensions\":1,\"data\":\"1 E E 2\"", 1},
-        {"a concept says what the template says", {{"run", T0, T0, "", "", "x"}}, 1, NULL,
-         "\"valueCodeableConcept\":{\"coding\":[{\"code\":\"on\"}],\"text\":\"On\"}", 1},
-        {"the correlation id cannot pass for another part", {{"run", T0, T0, "", "", "x"}}, 1, NULL,
-         "\"value\":\"p1/d1/c.c%2F1/run\"", 1},
+         {{"wave", T0 + 50000000, T0, "", "9", ""}, {"wave", T0 + 10000000, T0 + 1, "", "8", ""}},
+         2,
+         NULL,
+         "\"valueQuantity\":{\"value\":9}",
+         1},
+        {"an hour is a period",
+         {{"wave", T0 + 7, T0, "1", "", ""}},
+         1,
+         NULL,
+         "\"effectivePeriod\":{\"start\":\"2026-03-14T10:00:00.000Z\",\"end\":\"2026-03-14T10:59:"
+         "59."
+         "999999Z\"}",
+         1},
+        {"a correlation id gathers",
+         {{"run", T0, T0, "1", "", ""}, {"run", T0 + 3000000, T0, "2", "", "on"}},
+         2,
+         NULL,
+         "\"period\":1000.500,\"dimensions\":1,\"data\":\"1 E E 2\"",
+         1},
+        {"a concept says what the template says",
+         {{"run", T0, T0, "", "", "x"}},
+         1,
+         NULL,
+         "\"valueCodeableConcept\":{\"coding\":[{\"code\":\"on\"}],\"text\":\"On\"}",
+         1},
+        {"the correlation id cannot pass for another part",
+         {{"run", T0, T0, "", "", "x"}},
+         1,
+         NULL,
+         "\"value\":\"p1/d1/c.c%2F1/run\"",
+         1},
         {"a correlation id over years of samples is refused",
-         {{"run", T0, T0, "1", "", ""}, {"run", T0 + 200 * VG_DAY_US, T0, "2", "", ""}}, 2,
-         "connector.sampled_size", "\"data\":\"1\"", 1},
+         {{"run", T0, T0, "1", "", ""}, {"run", T0 + 200 * VG_DAY_US, T0, "2", "", ""}},
+         2,
+         "connector.sampled_size",
+         "\"data\":\"1\"",
+         1},
     };
 
     for (size_t i = 0; i < sizeof(rows) / sizeof(rows[0]); i++) {
@@ -398,7 +472,8 @@ static void test_values_header(void)
         {{"bp", T0, T0, "", "120", "low"},
          "[{\"name\":\"sys\",\"code\":\"8480-6\",\"value\":120,\"unit\":\"mmHg\"}]"},
         {{"temp", T0, T0, "98.6", "", ""},
-         "[{\"name\":\"t\",\"system\":\"http://loinc.org\",\"code\":\"8310-5\",\"value\":37,\"unit\":"
+         "[{\"name\":\"t\",\"system\":\"http://"
+         "loinc.org\",\"code\":\"8310-5\",\"value\":37,\"unit\":"
          "\"Cel\"}]"},
         {{"hr", T0, T0, "", "", ""}, "[]"},
     };
@@ -432,11 +507,12 @@ static void test_normalized_form(void)
     m->correlation_id = (struct vg_slice){0};
     m->values->next->next = NULL; /* without "t" */
     measurement_write(&out, m);
-    CHECK(vg_slice_is(vg_buf_slice(&out),
-                      "{\"Type\":\"hr\",\"OccurrenceTimeUtc\":\"2026-03-14T10:00:00Z\","
-                      "\"IngestionTimeUtc\":\"2026-03-14T10:00:01.25Z\",\"DeviceId\":\"bed-4\","
-                      "\"PatientId\":null,\"EncounterId\":null,\"CorrelationId\":null,\"Properties\":"
-                      "[{\"Name\":\"hr\",\"Value\":\"72\"},{\"Name\":\"dia\",\"Value\":\"a\\\"b\"}]}"));
+    CHECK(vg_slice_is(
+        vg_buf_slice(&out),
+        "{\"Type\":\"hr\",\"OccurrenceTimeUtc\":\"2026-03-14T10:00:00Z\","
+        "\"IngestionTimeUtc\":\"2026-03-14T10:00:01.25Z\",\"DeviceId\":\"bed-4\","
+        "\"PatientId\":null,\"EncounterId\":null,\"CorrelationId\":null,\"Properties\":"
+        "[{\"Name\":\"hr\",\"Value\":\"72\"},{\"Name\":\"dia\",\"Value\":\"a\\\"b\"}]}"));
     vg_buf_fini(&out);
     vg_arena_fini(&arena);
 }

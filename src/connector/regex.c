@@ -1,7 +1,7 @@
 /* regex.c -- regular expressions as a set of threads over a small program (Thompson, Pike).
  *
- * A mapping's expression meets text that a device chose, so a backtracking engine would let a device
- * stop its partition. Here every character is looked at once by each of at most
+ * A mapping's expression meets text that a device chose, so a backtracking engine would let a
+ * device stop its partition. Here every character is looked at once by each of at most
  * REGEX_CODE_MAX threads. Counted repeats are unrolled, within that bound.
  *
  * Threads: a compiled program is read-only; matching works on the stack.
@@ -119,8 +119,24 @@ static bool class_escape(struct compiler *c, struct class_builder *b, char kind)
         {'D', {{0, '0' - 1}, {'9' + 1, 0x10ffff}}, 2},
         {'w', {{'0', '9'}, {'A', 'Z'}, {'_', '_'}, {'a', 'z'}, {0xc0, 0x10ffff}}, 5},
         {'W', {{0, '0' - 1}, {':', '@'}, {'[', '^'}, {'`', '`'}, {'{', 0xbf}}, 5},
-        {'s', {{'\t', '\r'}, {' ', ' '}, {0x85, 0x85}, {0xa0, 0xa0}, {0x2000, 0x200a}, {0x2028, 0x2029}, {0x3000, 0x3000}}, 7},
-        {'S', {{0, 8}, {14, 31}, {33, 0x84}, {0x86, 0x9f}, {0xa1, 0x1fff}, {0x200b, 0x2027}, {0x202a, 0x10ffff}}, 7},
+        {'s',
+         {{'\t', '\r'},
+          {' ', ' '},
+          {0x85, 0x85},
+          {0xa0, 0xa0},
+          {0x2000, 0x200a},
+          {0x2028, 0x2029},
+          {0x3000, 0x3000}},
+         7},
+        {'S',
+         {{0, 8},
+          {14, 31},
+          {33, 0x84},
+          {0x86, 0x9f},
+          {0xa1, 0x1fff},
+          {0x200b, 0x2027},
+          {0x202a, 0x10ffff}},
+         7},
     };
 
     for (size_t i = 0; i < sizeof(table) / sizeof(table[0]); i++)
@@ -178,7 +194,8 @@ static uint32_t escaped_char(struct compiler *c)
         }
         return value;
     }
-    if ((kind >= '1' && kind <= '9') || (kind >= 'A' && kind <= 'Z') || (kind >= 'a' && kind <= 'z')) {
+    if ((kind >= '1' && kind <= '9') || (kind >= 'A' && kind <= 'Z') ||
+        (kind >= 'a' && kind <= 'z')) {
         c->trouble = "has an escape that is not supported (back-references, \\p and the like)";
         return 0;
     }
@@ -249,7 +266,8 @@ static void parse_atom(struct compiler *c)
         if (c->at + 1 < c->end && c->at[0] == '?') {
             if (c->at[1] == ':') {
                 c->at += 2;
-            } else if (c->at[1] == '<' && c->at + 2 < c->end && c->at[2] != '=' && c->at[2] != '!') {
+            } else if (c->at[1] == '<' && c->at + 2 < c->end && c->at[2] != '=' &&
+                       c->at[2] != '!') {
                 while (c->at < c->end && *c->at != '>')
                     c->at++;
                 c->at += c->at < c->end;
@@ -457,12 +475,12 @@ static void parse_alternatives(struct compiler *c)
     }
 }
 
-enum vg_status regex_compile(struct vg_arena *arena, struct vg_slice pattern,
-                             struct vg_slice flags, const struct regex **ret_regex,
-                             struct vg_err *err)
+enum vg_status regex_compile(struct vg_arena *arena, struct vg_slice pattern, struct vg_slice flags,
+                             const struct regex **ret_regex, struct vg_err *err)
 {
     struct regex *re = vg_arena_alloc(arena, sizeof(*re));
-    struct compiler c = {.arena = arena, .re = re, .at = pattern.ptr, .end = pattern.ptr + pattern.len};
+    struct compiler c = {
+        .arena = arena, .re = re, .at = pattern.ptr, .end = pattern.ptr + pattern.len};
 
     if (!re)
         return vg_fail(err, VG_REJECT, "connector.memory", 0, "no memory for a regular expression");

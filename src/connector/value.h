@@ -23,8 +23,8 @@ bool value_number(const struct vg_json *value, struct value_number *ret);
  * or a full arena. The slice points into the source where it can, else into the arena. */
 bool value_text(struct vg_arena *arena, const struct vg_json *value, struct vg_slice *ret);
 
-/* A string that says a date-time: ISO 8601, "yyyy-MM-dd[ HH:mm[:ss]][Z]", "MM/dd/yyyy[ hh:mm:ss[ tt]]",
- * RFC 1123. Without a zone it is UTC. Numbers are not times. */
+/* A string that says a date-time: ISO 8601, "yyyy-MM-dd[ HH:mm[:ss]][Z]", "MM/dd/yyyy[ hh:mm:ss[
+ * tt]]", RFC 1123. Without a zone it is UTC. Numbers are not times. */
 bool value_time(const struct vg_json *value, int64_t *ret_us);
 
 /* "2026-03-14T10:00:01.25Z": trailing zeros of the fraction cut. Returns the length. */

@@ -1,10 +1,10 @@
 /* enrich.c -- the stage that merges the Patient into each measurement.
  *
- * Of each patient a few pieces of ready JSON are kept: who it is, where the patient lies, which oxygen
- * scale is ordered. All is forgotten when a Patient, Encounter or Location has changed. Flags change
- * with every alert, so for them only the patients are asked anew whose Flags have changed since the
- * last batch; a Flag that was deleted (not: made inactive) shows in no such search, so every answer is
- * asked again after FLAG_RECHECK_US if any Flag has changed.
+ * Of each patient a few pieces of ready JSON are kept: who it is, where the patient lies, which
+ * oxygen scale is ordered. All is forgotten when a Patient, Encounter or Location has changed.
+ * Flags change with every alert, so for them only the patients are asked anew whose Flags have
+ * changed since the last batch; a Flag that was deleted (not: made inactive) shows in no such
+ * search, so every answer is asked again after FLAG_RECHECK_US if any Flag has changed.
  *
  * The oxygen scale is 2 only where an active Flag orders it; it is never inferred.
  *
@@ -28,15 +28,15 @@ static const char *const watched[] = {"Patient", "Encounter", "Location"};
 #define WATCHED_COUNT 3
 
 struct patient {
-    struct vg_buf text;     /* the pieces, one behind the other */
-    size_t person_len;      /* ,"gender":…,"name":…,"identifier":… */
-    size_t place_len;       /* ,"encounterId":…,"location":…,"unit":… */
-    char birth_date[11];    /* "" = not known */
+    struct vg_buf text;  /* the pieces, one behind the other */
+    size_t person_len;   /* ,"gender":…,"name":…,"identifier":… */
+    size_t place_len;    /* ,"encounterId":…,"location":…,"unit":… */
+    char birth_date[11]; /* "" = not known */
     int64_t birth_us;
     int oxygen_scale;
     bool is_flag_stale;
-    int64_t flag_asked_us;  /* monotonic */
-    uint64_t flag_changes;  /* change count of Flag when it was asked */
+    int64_t flag_asked_us; /* monotonic */
+    uint64_t flag_changes; /* change count of Flag when it was asked */
 };
 
 struct enrich {
@@ -223,6 +223,12 @@ static enum vg_status put_place(struct enrich *e, struct patient *p, struct vg_s
         else if (st != VG_OK && st != VG_END)
             return st;
     }
+    /* Two wards have a "Bed 2": the place says which, unless its own name does. */
+    if (!vg_slice_starts(name, unit))
+        name = vg_arena_printf(&e->arena, "%.*s%s%.*s", VG_FMT(unit), name.len ? ", " : "",
+                               VG_FMT(name));
+    if (!name.ptr)
+        return vg_fail(err, VG_RETRY, "enrich.memory", 0, "no memory for a place");
     put_member(&p->text, "location", name);
     put_member(&p->text, "unit", unit);
     return VG_OK;
@@ -447,8 +453,7 @@ static enum vg_status enrich_record(struct enrich *e, const struct stream_record
     if (vg_json_parse(&e->arena, record->value, NULL, &normalized, NULL, NULL) != VG_OK ||
         vg_json_parse(&e->arena, stream_header_get(record->headers, "fhir"), NULL, &fhir, NULL,
                       NULL) != VG_OK)
-        return vg_fail(err, VG_REJECT, "enrich.record", 0,
-                       "record or its header fhir is not JSON");
+        return vg_fail(err, VG_REJECT, "enrich.record", 0, "record or its header fhir is not JSON");
     patient_id = vg_json_get_text(fhir, "patient");
     if (patient_id.len == 0 ||
         !vg_time_parse(vg_json_get_text(normalized, "OccurrenceTimeUtc"), &effective_us, NULL))

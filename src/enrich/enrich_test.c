@@ -31,7 +31,8 @@ static void put_flag(const char *id, const char *patient, const char *code, cons
 {
     struct vg_slice body = vg_arena_printf(
         &arena,
-        "{\"resourceType\":\"Flag\",\"id\":\"%s\",\"status\":\"%s\",\"code\":{\"coding\":[{\"system\":"
+        "{\"resourceType\":\"Flag\",\"id\":\"%s\",\"status\":\"%s\",\"code\":{\"coding\":[{"
+        "\"system\":"
         "\"https://vigil.health/codes\",\"code\":\"%s\"}]},\"subject\":{\"reference\":"
         "\"Patient/%s\"}}",
         id, status, code, patient);
@@ -46,7 +47,8 @@ static const char *run(const char *patient, const char *time)
     struct vg_slice value = vg_arena_printf(
         &arena,
         "{\"Type\":\"heartrate\",\"OccurrenceTimeUtc\":\"%s\",\"IngestionTimeUtc\":"
-        "\"2026-03-14T10:00:01.25Z\",\"DeviceId\":\"bed-4\",\"PatientId\":null,\"EncounterId\":null,"
+        "\"2026-03-14T10:00:01.25Z\",\"DeviceId\":\"bed-4\",\"PatientId\":null,\"EncounterId\":"
+        "null,"
         "\"CorrelationId\":null,\"Properties\":[{\"Name\":\"hr\",\"Value\":\"72\"}]}",
         time);
     struct vg_slice fhir = vg_arena_printf(
@@ -54,7 +56,8 @@ static const char *run(const char *patient, const char *time)
         "{\"patient\":\"%s\",\"device\":\"d1\",\"observation\":\"o1\",\"values\":[{\"name\":\"hr\","
         "\"system\":\"http://loinc.org\",\"code\":\"8867-4\",\"value\":72.50,\"unit\":\"/min\"}]}",
         patient);
-    struct stream_record record = {.seq = 1, .time_us = T0, .key = VG_SLICE("bed-4"), .value = value};
+    struct stream_record record = {
+        .seq = 1, .time_us = T0, .key = VG_SLICE("bed-4"), .value = value};
     struct stream_batch batch = {&record, 1, 2};
     struct stream_consumer *consumer = NULL;
     struct vg_buf headers;
@@ -81,7 +84,8 @@ static const char *run(const char *patient, const char *time)
 
                 CHECK(vg_slice_is(stream_header_get(batch.records[0].headers, "trace"), "0-7"));
                 CHECK(vg_slice_is(batch.records[0].key, topic ? "bed-4" : patient));
-                CHECK(vg_json_parse(&arena, batch.records[0].value, NULL, &root, NULL, NULL) == VG_OK);
+                CHECK(vg_json_parse(&arena, batch.records[0].value, NULL, &root, NULL, NULL) ==
+                      VG_OK);
                 if (topic)
                     (void)snprintf(text, sizeof(text), "!%.*s",
                                    VG_FMT(vg_json_get_text(root, "reason")));
@@ -112,7 +116,8 @@ static void test_the_whole_record(void)
     const char *got;
 
     put("Patient", "p1",
-        "{\"resourceType\":\"Patient\",\"id\":\"p1\",\"identifier\":[{\"value\":\"MRN-1001\"}],\"name\":"
+        "{\"resourceType\":\"Patient\",\"id\":\"p1\",\"identifier\":[{\"value\":\"MRN-1001\"}],"
+        "\"name\":"
         "[{\"use\":\"nickname\",\"text\":\"Addie\"},{\"use\":\"official\",\"family\":\"Example\","
         "\"given\":[\"Ada\",\"Q\"]}],\"gender\":\"female\",\"birthDate\":\"1950-03-14\"}");
     put("Location", "w4", "{\"resourceType\":\"Location\",\"id\":\"w4\",\"name\":\"Ward 4\"}");
@@ -120,19 +125,23 @@ static void test_the_whole_record(void)
         "{\"resourceType\":\"Location\",\"id\":\"b12\",\"name\":\"Ward 4, Bed 12\",\"partOf\":{"
         "\"reference\":\"Location/w4\"}}");
     put("Encounter", "e1",
-        "{\"resourceType\":\"Encounter\",\"id\":\"e1\",\"status\":\"in-progress\",\"class\":{\"code\":"
+        "{\"resourceType\":\"Encounter\",\"id\":\"e1\",\"status\":\"in-progress\",\"class\":{"
+        "\"code\":"
         "\"IMP\"},\"subject\":{\"reference\":\"Patient/p1\"},\"location\":[{\"location\":{"
         "\"reference\":\"Location/w4\"},\"status\":\"completed\"},{\"location\":{\"reference\":"
         "\"Location/b12\"}}]}");
     got = run("p1", "2026-03-14T10:00:00Z");
-    if (!CHECK(strcmp(got, "{\"patientId\":\"p1\",\"patient\":{\"birthDate\":\"1950-03-14\",\"ageYears\":76,"
-                           "\"gender\":\"female\",\"name\":\"Ada Q Example\",\"identifier\":\"MRN-1001\","
-                           "\"oxygenScale\":1},\"encounterId\":\"e1\",\"location\":\"Ward 4, Bed 12\","
-                           "\"unit\":\"Ward 4\",\"deviceId\":\"bed-4\",\"type\":\"heartrate\","
-                           "\"effectiveDateTime\":\"2026-03-14T10:00:00Z\",\"receivedTime\":"
-                           "\"2026-03-14T10:00:01.250Z\",\"observationId\":\"o1\",\"values\":[{"
-                           "\"name\":\"hr\",\"system\":\"http://loinc.org\",\"code\":\"8867-4\","
-                           "\"value\":72.50,\"unit\":\"/min\"}]}") == 0))
+    if (!CHECK(
+            strcmp(
+                got,
+                "{\"patientId\":\"p1\",\"patient\":{\"birthDate\":\"1950-03-14\",\"ageYears\":76,"
+                "\"gender\":\"female\",\"name\":\"Ada Q Example\",\"identifier\":\"MRN-1001\","
+                "\"oxygenScale\":1},\"encounterId\":\"e1\",\"location\":\"Ward 4, Bed 12\","
+                "\"unit\":\"Ward 4\",\"deviceId\":\"bed-4\",\"type\":\"heartrate\","
+                "\"effectiveDateTime\":\"2026-03-14T10:00:00Z\",\"receivedTime\":"
+                "\"2026-03-14T10:00:01.250Z\",\"observationId\":\"o1\",\"values\":[{"
+                "\"name\":\"hr\",\"system\":\"http://loinc.org\",\"code\":\"8867-4\","
+                "\"value\":72.50,\"unit\":\"/min\"}]}") == 0))
         printf("  got %s\n", got);
     /* The age is that of the reading's day, not of today. */
     CHECK(strstr(run("p1", "2026-03-13T23:59:59Z"), "\"ageYears\":75") != NULL);
@@ -148,19 +157,31 @@ static void test_little_is_known(void)
 
 static void test_changes_are_seen(void)
 {
-    struct fhir_write gone = {.what = FHIR_DELETE, .type = VG_SLICE("Patient"), .id = VG_SLICE("p3")};
+    struct fhir_write gone = {
+        .what = FHIR_DELETE, .type = VG_SLICE("Patient"), .id = VG_SLICE("p3")};
     struct fhir_written written;
 
     put("Patient", "p2",
         "{\"resourceType\":\"Patient\",\"id\":\"p2\",\"name\":[{\"text\":\"Grace Example\"}]}");
     CHECK(says("p2", "Grace Example"));
     put("Encounter", "e1",
-        "{\"resourceType\":\"Encounter\",\"id\":\"e1\",\"status\":\"in-progress\",\"class\":{\"code\":"
+        "{\"resourceType\":\"Encounter\",\"id\":\"e1\",\"status\":\"in-progress\",\"class\":{"
+        "\"code\":"
         "\"IMP\"},\"subject\":{\"reference\":\"Patient/p1\"},\"location\":[{\"location\":{"
         "\"reference\":\"Location/w4\"}}]}");
     CHECK(says("p1", "\"location\":\"Ward 4\",\"unit\":\"Ward 4\""));
     put("Location", "w4", "{\"resourceType\":\"Location\",\"id\":\"w4\",\"name\":\"Ward 5\"}");
     CHECK(says("p1", "\"location\":\"Ward 5\""));
+    /* A bed's own name need not say the ward: other wards have a bed 12 as well. */
+    put("Location", "b12",
+        "{\"resourceType\":\"Location\",\"id\":\"b12\",\"name\":\"Bed 12\",\"partOf\":{"
+        "\"reference\":\"Location/w4\"}}");
+    put("Encounter", "e1",
+        "{\"resourceType\":\"Encounter\",\"id\":\"e1\",\"status\":\"in-progress\",\"class\":{"
+        "\"code\":"
+        "\"IMP\"},\"subject\":{\"reference\":\"Patient/p1\"},\"location\":[{\"location\":{"
+        "\"reference\":\"Location/b12\"}}]}");
+    CHECK(says("p1", "\"location\":\"Ward 5, Bed 12\",\"unit\":\"Ward 5\""));
     put("Encounter", "e1",
         "{\"resourceType\":\"Encounter\",\"id\":\"e1\",\"status\":\"finished\",\"class\":{\"code\":"
         "\"IMP\"},\"subject\":{\"reference\":\"Patient/p1\"}}");
