@@ -80,9 +80,9 @@ def malformed_packets(checks, hub, password, steady):
 
 def refusals(checks, hub, password, steady):
     done = h.mosquitto_pub(hub, "bed-bad", "not its password", b'{"hr":70}')
-    checks.check("a wrong password is refused (MQTT 3.1.1)", done.returncode != 0 and b"ot authori" in done.stderr or b"ad user" in done.stderr)
+    checks.check("a wrong password is refused (MQTT 3.1.1)", done.returncode != 0 and b"bad user" in done.stderr.lower())
     done = h.mosquitto_pub(hub, "bed-bad", "not its password", b'{"hr":70}', version="mqttv5")
-    checks.check("a wrong password is refused (MQTT 5)", done.returncode != 0 and b"ot authori" in done.stderr or b"ad user" in done.stderr)
+    checks.check("a wrong password is refused (MQTT 5)", done.returncode != 0 and b"bad user" in done.stderr.lower())
     done = h.mosquitto_pub(hub, "bed-nobody", "whatever-it-is", b'{"hr":70}')
     checks.check("an unknown device gets the same answer", done.returncode != 0)
     status, _, body = hub.call("POST", "/devices/bed-bad/messages/events", b'{"hr":70}',
@@ -97,7 +97,7 @@ def refusals(checks, hub, password, steady):
     stream.close()
     h.wait_for("its line in the log", lambda: "code=hub.topic" in hub.log()[before:], 5)
     done = h.mosquitto_pub(hub, "bed-bad", password, b'{"hr":1}', version="mqttv5", topic=h.events_topic("bed-good"))
-    checks.check("MQTT 5 is told that it may not", b"ot authori" in done.stderr or done.returncode != 0)
+    checks.check("MQTT 5 is told that it may not", b"ot authori" in done.stderr)
     status, _, _ = hub.call("POST", "/devices/bed-good/messages/events", b'{"hr":1}',
                             {"Authorization": "Basic " + h.base64.b64encode(f"bed-bad:{password}".encode()).decode()}, port=hub.ports["https"])
     checks.check("and by HTTPS 401 or 403", status, lambda s: s in (401, 403))
@@ -195,7 +195,7 @@ def configurations(checks, work):
     done = h.subprocess.run(hub.arguments("run"), cwd=work, capture_output=True, timeout=30, check=False)
     error = done.stderr.decode()
     checks.check("a wrong mapping: the program does not start", done.returncode, lambda code: code in (1, 2))
-    checks.check(f"a wrong mapping: file and line are named ({error.strip()[-200:]})", f"{mapping}:3" in error)
+    checks.check(f"a wrong mapping: file and line are named ({error.strip()[-200:]})", (str(mapping) in error, "line 3" in error), (True, True))
 
 
 def main(checks, work):

@@ -20,6 +20,8 @@ const check = (what, found, expected = true) => {
 };
 const lines = createInterface({ input: process.stdin })[Symbol.asyncIterator]();
 
+process.stdout.on('error', () => process.exit(1)); // nobody listens any more: end
+
 const browser = await chromium.launch({
   executablePath: task.chromium,
   args: ['--no-sandbox', '--disable-gpu', '--no-first-run', '--disable-background-networking'],

@@ -366,7 +366,7 @@ def seed_patients(hub, patients, ward="Ward 4"):
     entries = [put({"resourceType": "Location", "id": "ward-4", "status": "active", "name": ward})]
     for number, (patient, family, given, born, gender, device) in enumerate(patients, 1):
         entries += [
-            put({"resourceType": "Location", "id": f"bed-{patient}", "status": "active", "name": f"{ward}, Bed {number}",
+            put({"resourceType": "Location", "id": f"bed-{patient}", "status": "active", "name": f"Bed {number}",
                  "partOf": {"reference": "Location/ward-4"}}),
             put({"resourceType": "Patient", "id": patient, "identifier": [{"system": "urn:example:mrn", "value": f"MRN-{patient}"}],
                  "name": [{"family": family, "given": [given]}], "birthDate": born, "gender": gender}),
@@ -610,7 +610,7 @@ def archive_payloads(hub):
             continue
         record = json.loads(line)
         payload = record["payload"].encode() if record.get("payloadEncoding", "utf-8") == "utf-8" else base64.b64decode(record["payload"])
-        found.append((record.get("trace") or record.get("id"), record.get("key") or record.get("device"), payload))
+        found.append((record["trace"], record["device"], payload))
     return found
 
 
