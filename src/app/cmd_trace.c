@@ -27,7 +27,7 @@ static void print_line(const struct vg_json *step)
 
     (void)vg_json_to_i64(vg_json_get(step, "step"), &number);
     if (vg_json_to_double(vg_json_get(step, "ms"), &ms))
-        (void)snprintf(after, sizeof(after), "+%.1f ms", ms);
+        (void)snprintf(after, sizeof(after), "%+.1f ms", ms);
     if (!time.len)
         time = VG_SLICE("-");
     (void)printf("%2lld  %-24.*s  %12s  %-40.*s  %.*s\n", (long long)number, VG_FMT(time), after,

@@ -33,8 +33,10 @@ enum vg_status care_trace(struct care *care, struct vg_slice trace_id, struct vg
         unsigned step;
         const char *statement; /* its one parameter: the id with a blank and a % on each side */
     } questions[] = {
-        {13, "SELECT opened_us, 'Flag ' || flag_id || ' (' || severity || '): ' || title FROM flag "
-             "WHERE ' ' || trace || ' ' LIKE ? ORDER BY opened_us LIMIT 5"},
+        /* opened_us is event time; when it was written, its item knows */
+        {13, "SELECT i.created_us, 'Flag ' || f.flag_id || ' (' || f.severity || '): ' || f.title "
+             "FROM flag f JOIN item i ON i.flag_id = f.flag_id WHERE ' ' || f.trace || ' ' LIKE ? "
+             "ORDER BY f.opened_us LIMIT 5"},
         {14,
          "SELECT created_us, 'worklist item ' || id || ' in the repository' FROM item WHERE ' ' || "
          "trace || ' ' LIKE ? ORDER BY id LIMIT 5"},
