@@ -29,6 +29,12 @@
  *
  * The SQL of a search is made from the query; every value is bound, never printed.
  *
+ * THE WRITE-AHEAD LOG
+ *
+ * A thread of its own copies the log into the database, while writers go on: no commit waits for
+ * it. It never catches up with a writer in full, so when it has done nearly all, the writer does
+ * the few frames that are left after its commit, and the log begins anew.
+ *
  * CRASHES
  *
  * WAL with synchronous=FULL: what transact() called done is there after a power cut.
@@ -38,11 +44,15 @@
 #include "fhir/engine.h"
 
 #include <assert.h>
+#include <errno.h>
 #include <pthread.h>
 #include <stdarg.h>
 #include <stdio.h>
 #include <stdlib.h>
 
+#define LOG_PAGES_USUAL 16384 /* 64 MiB: then it is copied */
+#define LOG_PAGES_MAX 131072  /* 512 MiB: then the writer helps, and waits */
+#define SEARCH_TIME_US (10 * VG_SECOND_US)
 #define READER_COUNT 8
 #define STATEMENTS_MAX 200
 #define TERMS_CACHED_MAX 200000
@@ -110,6 +120,7 @@ static const char *const deletes[TABLE_COUNT] = {
 struct conn {
     struct sqlite_engine *engine;
     sqlite3 *db;
+    int64_t deadline_us; /* of the search that runs; monotonic, 0 = none */
     struct vg_map statements;
     bool is_writer, is_lent;
 };
@@ -139,6 +150,15 @@ struct sqlite_engine {
     int64_t last_key;
     struct row *rows;
     size_t row_count, row_capacity;
+    sqlite3_stmt *inserts[TABLE_COUNT], *deletes[TABLE_COUNT]; /* by row.table */
+
+    pthread_mutex_t log_lock; /* guards the three below */
+    pthread_cond_t log_moved;
+    bool wants_checkpoint, is_closing;
+    _Atomic bool is_nearly_done; /* of the write-ahead log only the newest frames are left */
+    pthread_t checkpointer;
+    bool has_checkpointer;
+    struct conn log;
 
     pthread_mutex_t reader_lock; /* guards is_lent */
     pthread_cond_t reader_free;
@@ -331,18 +351,12 @@ static int row_order(const void *left, const void *right)
     return x->f < y->f ? -1 : x->f > y->f;
 }
 
-static enum vg_status row_run(struct sqlite_engine *engine, const char *const *sqls,
-                              const struct row *row, struct vg_err *err)
+static enum vg_status row_run(sqlite3_stmt *stmt, const struct row *row, struct vg_err *err)
 {
     const int64_t numbers[] = {row->a, row->b, row->c, row->d, row->e,
                                row->f, row->g, row->h, row->i};
-    sqlite3_stmt *stmt = NULL;
-    enum vg_status st = statement(&engine->writer, sqls[row->table], &stmt, err);
-    int count;
+    int count = sqlite3_bind_parameter_count(stmt);
 
-    if (st != VG_OK)
-        return st;
-    count = sqlite3_bind_parameter_count(stmt);
     for (int i = 0; i < 9 && i < count; i++)
         (void)sqlite3_bind_int64(stmt, i + 1, numbers[i]);
     if (count >= 10)
@@ -362,7 +376,7 @@ static enum vg_status flush(struct sqlite_engine *engine, struct vg_err *err)
     if (engine->row_count > 1)
         qsort(engine->rows, engine->row_count, sizeof(*engine->rows), row_order);
     for (size_t i = 0; i < engine->row_count && st == VG_OK; i++)
-        st = row_run(engine, inserts, &engine->rows[i], err);
+        st = row_run(engine->inserts[engine->rows[i].table], &engine->rows[i], err);
     engine->row_count = 0;
     return st;
 }
@@ -379,7 +393,7 @@ typedef enum vg_status row_use(struct sqlite_engine *engine, const struct row *r
 static enum vg_status row_delete(struct sqlite_engine *engine, const struct row *row,
                                  struct vg_err *err)
 {
-    return row_run(engine, deletes, row, err);
+    return row_run(engine->deletes[row->table], row, err);
 }
 
 static enum vg_status timeline_rows(struct sqlite_engine *engine, unsigned type, int64_t key,
@@ -1287,6 +1301,14 @@ static enum vg_status search_total(struct sql *sql, uint64_t *ret_total)
     return st;
 }
 
+/* Now and then from inside SQLite: true ends the statement. */
+static int is_too_long(void *ctx)
+{
+    const struct conn *conn = ctx;
+
+    return conn->deadline_us && vg_mono_us() > conn->deadline_us;
+}
+
 static enum vg_status search(void *view, const struct fhir_query *query, struct vg_arena *arena,
                              struct fhir_found_list *ret_found, struct vg_err *err)
 {
@@ -1298,10 +1320,14 @@ static enum vg_status search(void *view, const struct fhir_query *query, struct 
         st = flush(sql.conn->engine, err);
     vg_buf_init(&sql.text, 1u << 20);
     choose_way(&sql);
+    sql.conn->deadline_us = vg_mono_us() + SEARCH_TIME_US;
     if (st == VG_OK && !query->is_count_only)
         st = search_page(&sql, &found);
     if (st == VG_OK && (query->wants_total || query->is_count_only))
         st = search_total(&sql, &found.total);
+    sql.conn->deadline_us = 0;
+    if (st == VG_RETRY && err && err->code && strcmp(err->code, "db.interrupt") == 0)
+        st = vg_fail(err, VG_REJECT, "fhir.costly", 0, "the search took too long: ask for less");
     vg_buf_fini(&sql.text);
     if (st == VG_OK)
         *ret_found = found;
@@ -1518,6 +1544,48 @@ static enum vg_status transact(void *self, fhir_work *work, void *ctx, struct vg
     return job.status;
 }
 
+/* ---- the write-ahead log ---- */
+
+/* After each commit, in the leader. */
+static int on_commit(void *ctx, sqlite3 *db, const char *name, int pages)
+{
+    struct sqlite_engine *engine = ctx;
+
+    if (pages < LOG_PAGES_USUAL)
+        return SQLITE_OK;
+    if (engine->is_nearly_done || pages > LOG_PAGES_MAX) {
+        engine->is_nearly_done = false;
+        /* Not reaching the end is no failure: the next commit tries again. */
+        (void)sqlite3_wal_checkpoint_v2(db, name, SQLITE_CHECKPOINT_PASSIVE, NULL, NULL);
+        return SQLITE_OK;
+    }
+    (void)pthread_mutex_lock(&engine->log_lock);
+    engine->wants_checkpoint = true;
+    (void)pthread_cond_signal(&engine->log_moved);
+    (void)pthread_mutex_unlock(&engine->log_lock);
+    return SQLITE_OK;
+}
+
+static void *checkpoint(void *ctx)
+{
+    struct sqlite_engine *engine = ctx;
+    bool is_closing = false;
+
+    while (!is_closing) {
+        (void)pthread_mutex_lock(&engine->log_lock);
+        while (!engine->wants_checkpoint && !engine->is_closing)
+            (void)pthread_cond_wait(&engine->log_moved, &engine->log_lock);
+        engine->wants_checkpoint = false;
+        is_closing = engine->is_closing;
+        (void)pthread_mutex_unlock(&engine->log_lock);
+        if (!is_closing &&
+            sqlite3_wal_checkpoint_v2(engine->log.db, NULL, SQLITE_CHECKPOINT_PASSIVE, NULL,
+                                      NULL) == SQLITE_OK)
+            engine->is_nearly_done = true;
+    }
+    return NULL;
+}
+
 /* ---- views ---- */
 
 static enum vg_status view_begin(void *self, void **ret_view, struct vg_err *err)
@@ -1574,9 +1642,10 @@ static enum vg_status conn_open(struct sqlite_engine *engine, struct conn *conn,
     vg_map_init(&conn->statements);
     st = vg_db_open(engine->path, !is_writer, &conn->db, err);
     if (st == VG_OK)
+        sqlite3_progress_handler(conn->db, 10000, is_too_long, conn);
+    if (st == VG_OK)
         st = vg_db_exec(conn->db,
-                        is_writer ? "PRAGMA cache_size=-65536; PRAGMA temp_store=MEMORY;"
-                                    "PRAGMA wal_autocheckpoint=32768"
+                        is_writer ? "PRAGMA cache_size=-65536; PRAGMA temp_store=MEMORY"
                                   : "PRAGMA cache_size=-8192; PRAGMA temp_store=MEMORY",
                         err);
     return st;
@@ -1661,11 +1730,25 @@ static void engine_close(void *self)
 
     if (!engine)
         return;
+    if (engine->has_checkpointer) {
+        (void)pthread_mutex_lock(&engine->log_lock);
+        engine->is_closing = true;
+        (void)pthread_cond_signal(&engine->log_moved);
+        (void)pthread_mutex_unlock(&engine->log_lock);
+        (void)pthread_join(engine->checkpointer, NULL);
+    }
+    conn_close(&engine->log);
     for (size_t i = 0; i < READER_COUNT; i++)
         conn_close(&engine->readers[i]);
+    for (size_t i = 0; i < TABLE_COUNT; i++) {
+        sqlite3_finalize(engine->inserts[i]);
+        sqlite3_finalize(engine->deletes[i]);
+    }
     conn_close(&engine->writer);
     vg_map_fini(&engine->terms, NULL);
     free(engine->rows);
+    (void)pthread_mutex_destroy(&engine->log_lock);
+    (void)pthread_cond_destroy(&engine->log_moved);
     (void)pthread_mutex_destroy(&engine->queue_lock);
     (void)pthread_mutex_destroy(&engine->reader_lock);
     (void)pthread_cond_destroy(&engine->queue_moved);
@@ -1682,6 +1765,8 @@ static enum vg_status engine_open(const struct fhir_config *config, void **ret_s
 
     if (!engine)
         return vg_fail(err, VG_RETRY, "fhir.memory", 0, "no memory for the store");
+    (void)pthread_mutex_init(&engine->log_lock, NULL);
+    (void)pthread_cond_init(&engine->log_moved, NULL);
     (void)pthread_mutex_init(&engine->queue_lock, NULL);
     (void)pthread_mutex_init(&engine->reader_lock, NULL);
     (void)pthread_cond_init(&engine->queue_moved, NULL);
@@ -1693,6 +1778,11 @@ static enum vg_status engine_open(const struct fhir_config *config, void **ret_s
     if (st == VG_OK)
         st = vg_db_migrate(engine->writer.db, migrations,
                            (int)(sizeof(migrations) / sizeof(migrations[0])), err);
+    for (size_t i = 0; i < TABLE_COUNT && st == VG_OK; i++) {
+        st = vg_db_prepare(engine->writer.db, inserts[i], &engine->inserts[i], err);
+        if (st == VG_OK)
+            st = vg_db_prepare(engine->writer.db, deletes[i], &engine->deletes[i], err);
+    }
     if (st == VG_OK)
         st = number(&engine->writer, "SELECT max(key) FROM resource", &engine->last_key, err);
     if (st == VG_OK)
@@ -1702,7 +1792,13 @@ static enum vg_status engine_open(const struct fhir_config *config, void **ret_s
         st = transact(engine, index_rebuild, engine, err);
     for (size_t i = 0; i < READER_COUNT && st == VG_OK; i++)
         st = conn_open(engine, &engine->readers[i], false, err);
+    if (st == VG_OK)
+        st = conn_open(engine, &engine->log, true, err);
+    if (st == VG_OK && pthread_create(&engine->checkpointer, NULL, checkpoint, engine) != 0)
+        st = vg_fail(err, VG_RETRY, "fhir.thread", errno, "the checkpointer did not start");
+    engine->has_checkpointer = st == VG_OK;
     if (st == VG_OK) {
+        (void)sqlite3_wal_hook(engine->writer.db, on_commit, engine);
         *ret_self = engine;
         engine = NULL;
     }

@@ -13,6 +13,8 @@
 #include "base/json.h"
 #include "fhir/fhir.h"
 
+#include <pthread.h>
+
 #define FHIR_RESOURCE_BYTES_MAX (8u << 20)
 #define FHIR_ID_BYTES_MAX 64u
 #define FHIR_COUNT_USUAL 50u /* _count when none is given */
@@ -280,12 +282,18 @@ VG_CHECK enum vg_status fhir_query_parse(struct vg_arena *arena, unsigned type,
 
 struct fhir_engine;
 
+#define FHIR_SCRATCH_COUNT 4
+
 struct fhir_store {
     const struct fhir_engine *engine;
     void *self; /* the engine's */
     struct vg_slice base_url;
     struct fhir_rest *rest;
     _Atomic uint64_t *change_counts; /* by type */
+
+    pthread_mutex_t scratch_lock; /* guards the two below */
+    struct vg_arena scratch[FHIR_SCRATCH_COUNT];
+    bool is_scratch_lent[FHIR_SCRATCH_COUNT];
 };
 
 /* A search in a view that is open already (a write transaction, say). */

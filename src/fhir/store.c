@@ -12,6 +12,8 @@
 #include <stdio.h>
 #include <stdlib.h>
 
+#define FHIR_SCRATCH_KEPT_BYTES ((size_t)16 << 20)
+
 const struct fhir_engine *const fhir_engines[] = {&fhir_engine_sqlite, NULL};
 
 enum vg_status fhir_open(const struct fhir_config *config, struct fhir_store **ret_store,
@@ -21,8 +23,12 @@ enum vg_status fhir_open(const struct fhir_config *config, struct fhir_store **r
     char *base = strdup(config->base_url ? config->base_url : "");
     enum vg_status st = VG_OK;
 
-    if (store)
+    if (store) {
+        (void)pthread_mutex_init(&store->scratch_lock, NULL);
+        for (size_t i = 0; i < FHIR_SCRATCH_COUNT; i++)
+            vg_arena_init(&store->scratch[i], FHIR_SCRATCH_BYTES_MAX);
         store->change_counts = calloc(fhir_type_count() + 1, sizeof(*store->change_counts));
+    }
     if (!store || !base || !store->change_counts) {
         free(base);
         st = vg_fail(err, VG_RETRY, "fhir.memory", 0, "no memory for the store");
@@ -60,6 +66,9 @@ void fhir_close(struct fhir_store *store)
         store->engine->close(store->self);
     free((void *)(uintptr_t)store->base_url.ptr);
     free(store->change_counts);
+    for (size_t i = 0; i < FHIR_SCRATCH_COUNT; i++)
+        vg_arena_fini(&store->scratch[i]);
+    (void)pthread_mutex_destroy(&store->scratch_lock);
     free(store);
 }
 
@@ -154,6 +163,40 @@ enum vg_status fhir_history(struct fhir_store *store, struct vg_slice type_name,
 
 /* ---- writing ---- */
 
+/* Arenas whose chunks outlive the commit: a steady stream of commits does not call malloc. With all
+ * of them lent, *own is used. */
+static struct vg_arena *scratch_take(struct fhir_store *store, struct vg_arena *own)
+{
+    struct vg_arena *scratch = NULL;
+
+    (void)pthread_mutex_lock(&store->scratch_lock);
+    for (size_t i = 0; i < FHIR_SCRATCH_COUNT && !scratch; i++) {
+        if (!store->is_scratch_lent[i]) {
+            store->is_scratch_lent[i] = true;
+            scratch = &store->scratch[i];
+        }
+    }
+    (void)pthread_mutex_unlock(&store->scratch_lock);
+    if (scratch)
+        return scratch;
+    vg_arena_init(own, FHIR_SCRATCH_BYTES_MAX);
+    return own;
+}
+
+static void scratch_give(struct fhir_store *store, struct vg_arena *scratch, struct vg_arena *own)
+{
+    /* One huge commit must not hold its memory for ever. */
+    if (scratch == own || scratch->peak_bytes > FHIR_SCRATCH_KEPT_BYTES)
+        vg_arena_fini(scratch);
+    else
+        vg_arena_reset(scratch);
+    if (scratch == own)
+        return;
+    (void)pthread_mutex_lock(&store->scratch_lock);
+    store->is_scratch_lent[scratch - store->scratch] = false;
+    (void)pthread_mutex_unlock(&store->scratch_lock);
+}
+
 static enum vg_status ops_of(const struct fhir_write *writes, size_t count, struct fhir_ops *ops,
                              struct vg_err *err)
 {
@@ -194,16 +237,18 @@ enum vg_status fhir_commit(struct fhir_store *store, const struct fhir_write *wr
                            struct vg_arena *arena, struct fhir_written *written, size_t *ret_failed,
                            struct vg_err *err)
 {
-    struct vg_arena scratch;
+    struct vg_arena own, *scratch;
     struct fhir_issue issue = {0};
     struct vg_err why = {0};
-    struct fhir_ops ops = {.store = store, .count = count, .arena = &scratch, .issue = &issue};
+    struct fhir_ops ops;
     enum vg_status st;
 
     if (count == 0)
         return VG_OK;
-    vg_arena_init(&scratch, FHIR_SCRATCH_BYTES_MAX);
-    ops.ops = vg_arena_alloc(&scratch, count * sizeof(*ops.ops));
+    scratch = scratch_take(store, &own);
+    ops = (struct fhir_ops){.store = store, .count = count, .arena = scratch, .issue = &issue};
+
+    ops.ops = vg_arena_alloc(scratch, count * sizeof(*ops.ops));
     st = ops.ops ? ops_of(writes, count, &ops, &why)
                  : vg_fail(&why, VG_RETRY, "fhir.memory", 0, "no room for %zu writes", count);
     if (st == VG_OK)
@@ -231,7 +276,7 @@ enum vg_status fhir_commit(struct fhir_store *store, const struct fhir_write *wr
     }
     if (st != VG_OK && err)
         *err = why;
-    vg_arena_fini(&scratch);
+    scratch_give(store, scratch, &own);
     return st;
 }
 
