@@ -36,10 +36,10 @@ build() {
     return 1
 }
 
-ctest_in dev unit -LE 'scenario|fault'
-build tsan && ctest_in tsan threads -R '^unit/' -L threads
+ctest_in dev unit -R '^(unit/|tidy)'
+build tsan && ctest_in tsan threads -L threads
 build fuzz && ctest_in fuzz fuzz -R '^fuzz/'
-ctest_in release scenario -j 1 -L 'scenario|fault'
+ctest_in release scenario -R '^(scenario|fault)/'
 
 echo
 if [ "$skipped" -gt 0 ]; then

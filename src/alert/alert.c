@@ -19,6 +19,7 @@
 #include "base/crypto.h"
 #include "base/json.h"
 #include "base/log.h"
+#include "base/unit.h"
 
 #include <errno.h>
 #include <stdio.h>
@@ -316,9 +317,10 @@ static struct vg_slice make_title(struct alert *alert, const struct scored *s)
     vg_buf_printf(&out, "NEWS2 %lld", (long long)s->low);
     for (const struct vg_json *p = parts ? parts->child : NULL; p; p = p->next) {
         const struct vg_json *value = vg_json_get(p, "value");
-        struct vg_slice part = vg_json_get_text(p, "part"), unit = vg_json_get_text(p, "unit");
+        struct vg_slice part = vg_json_get_text(p, "part"), unit;
         int64_t score = 0;
 
+        unit = vg_unit_text(vg_json_get_text(p, "unit"));
         if (!value)
             value = vg_json_get(p, "text"); /* consciousness */
         if (!vg_json_to_i64(vg_json_get(p, "score"), &score) || score == 0 || !value)
@@ -433,7 +435,7 @@ static enum vg_status apply_record(struct work *work, const struct stream_record
 {
     struct care_score score = {0};
     const char *flag_word = NULL;
-    struct scored s;
+    struct scored s = {0};
     int64_t change = 0;
     enum vg_status st = parse_scored(work->alert, record, &s, err);
 

@@ -4,6 +4,7 @@
  * recommendation is drafted from the NEWS2 response table (RCP 2017) and is a person's to confirm.
  */
 #include "base/clock.h"
+#include "base/unit.h"
 #include "care/care_int.h"
 
 #include <errno.h>
@@ -116,24 +117,30 @@ static void put_assessment(struct vg_buf *out, const struct vg_json *record)
     unsigned count = 0;
 
     for (const struct vg_json *p = parts ? parts->child : NULL; p; p = p->next) {
+        struct vg_slice part = vg_json_get_text(p, "part");
         int64_t score = 0;
 
         if (!vg_json_to_i64(vg_json_get(p, "score"), &score) || score == 0)
             continue;
-        vg_buf_printf(out, "%s%.*s scores %lld", count++ ? ", " : "",
-                      VG_FMT(vg_json_get_text(p, "part")), (long long)score);
+        if (vg_slice_is(part, "spo2"))
+            part = VG_SLICE("SpO2");
+        vg_buf_printf(out, "%s%.*s scores %lld", count++ ? ", " : "", VG_FMT(part),
+                      (long long)score);
     }
     vg_buf_put(out, count ? VG_SLICE(". ") : VG_SLICE("No part of NEWS2 scores. "));
     count = 0;
     for (const struct vg_json *v = vitals ? vitals->child : NULL; v; v = v->next) {
         const struct vg_json *value = vg_json_get(v, "value");
+        struct vg_slice unit = vg_unit_text(vg_json_get_text(v, "unit"));
 
         if (!value)
+            value = vg_json_get(v, "text");
+        if (!value)
             continue;
-        vg_buf_printf(out, "%s%.*s %.*s %.*s%s", count++ ? ", " : "",
+        vg_buf_printf(out, "%s%.*s %.*s%s%.*s%s", count++ ? ", " : "",
                       VG_FMT(vg_json_get_text(v, "name")),
                       VG_FMT(value->type == VG_JSON_NUMBER ? value->source : vg_json_text(value)),
-                      VG_FMT(vg_json_get_text(v, "unit")),
+                      unit.len ? " " : "", VG_FMT(unit),
                       vg_slice_is(vg_json_get_text(v, "state"), "expired") ? " (expired)" : "");
     }
     vg_buf_put_byte(out, '.');
