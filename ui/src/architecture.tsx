@@ -61,6 +61,7 @@ const PATHS: [string, string, string][] = [
 
 const rate = (value: number) => (value >= 1000 ? `${(value / 1000).toFixed(1)}k/s` : value >= 10 ? `${Math.round(value)}/s` : value > 0 ? `${value.toFixed(1)}/s` : 'idle');
 const millis = (ms: number) => (ms >= 10_000 ? `${(ms / 1000).toFixed(0)} s` : ms >= 1000 ? `${(ms / 1000).toFixed(1)} s` : ms >= 10 ? `${Math.round(ms)} ms` : `${ms.toFixed(1)} ms`);
+const after = (ms: number) => (ms < 0 ? `−${millis(-ms)}` : `+${millis(ms)}`); // a gateway had it before its receipt here
 const hasError = (step: Step, at: number) => !!step.error && ageMs(step.errorTime, at) < 5 * 60_000;
 
 function Picture({ steps }: { steps: Step[] }) {
@@ -85,7 +86,7 @@ function Picture({ steps }: { steps: Step[] }) {
       {EDGES.map((edge) => {
         const step = steps[edge.step - 1];
         const hit = reached.get(edge.step);
-        const label = trace.value ? (hit ? `+${millis(hit.ms ?? 0)}` : '') : rate(step.ratePerSecond);
+        const label = trace.value ? (hit ? after(hit.ms ?? 0) : '') : rate(step.ratePerSecond);
         return (
           <g key={edge.step} class={`number number-${step.path} ${hit ? 'lit' : ''} ${chosen.value === edge.step ? 'chosen' : ''} ${hasError(step, now.value) ? 'failing' : ''}`} onClick={() => { chosen.value = edge.step; }}>
             <title>{`${edge.step}. ${step.name}`}</title>
@@ -124,17 +125,16 @@ function Table({ steps }: { steps: Step[] }) {
   );
 }
 
-async function follow(event: Event) {
-  event.preventDefault();
+async function follow(id: string) {
   traceError.value = '';
   trace.value = null;
-  const id = traceId.value.trim();
-  if (!/^\d+-\d+$/.test(id)) {
+  if (id !== 'latest' && !/^\d+-\d+$/.test(id)) {
     traceError.value = 'A message’s id is PARTITION-NUMBER, as 0-4711.';
     return;
   }
   try {
     trace.value = await api<Trace>('GET', `/trace/${id}`);
+    traceId.value = trace.value.id;
   } catch (error) {
     traceError.value = (error as Error).message;
   }
@@ -148,9 +148,10 @@ export function Architecture() {
       <div class="page-head"><Heading>Architecture, live</Heading>
         <ul class="legend">{PATHS.map(([name, steps, what]) => <li key={name}><span class={`swatch swatch-${name}`} aria-hidden="true" /> <b>{name} {steps}</b> {what}</li>)}</ul>
         {mayAct() && (
-          <form class="filters" onSubmit={follow}>
+          <form class="filters" onSubmit={(e) => { e.preventDefault(); void follow(traceId.value.trim()); }}>
             <label>Trace a message <input value={traceId.value} placeholder="0-4711" size={12} data-testid="trace-id" aria-describedby={traceError.value ? 'trace-error' : undefined} aria-invalid={!!traceError.value} onInput={(e) => { traceId.value = e.currentTarget.value; }} /></label>
             <button type="submit" class="primary" data-testid="trace-go">Trace</button>
+            <button type="button" data-testid="trace-latest" onClick={() => { void follow('latest'); }}>The latest</button>
             {found && <button type="button" onClick={() => { trace.value = null; }}>Clear</button>}
           </form>
         )}
@@ -166,7 +167,7 @@ export function Architecture() {
             <li key={i} class={line.time ? 'reached' : 'not-reached'}>
               <span class={`dot dot-${data?.steps[line.step - 1].path}`}>{line.step}</span>
               <span><b>{line.name}</b>{line.text && <> – {line.text}</>}</span>
-              <span class="num">{line.ms !== undefined ? `+${millis(line.ms)}` : <span class="muted">{line.text ? '' : 'not yet'}</span>}</span>
+              <span class="num">{line.ms !== undefined ? after(line.ms) : <span class="muted">{line.text ? '' : 'not yet'}</span>}</span>
             </li>
           ))}</ol>
         </section>
