@@ -263,8 +263,10 @@ static enum vg_status newest_of(struct connector *c, struct vg_slice device, str
     return VG_OK;
 }
 
-/* Reads what the store has of a new Observation of this group, unless it cannot have any. */
-static enum vg_status load_stored(struct connector *c, struct observation *o, struct vg_err *err)
+/* Reads what the store has of a new Observation of this group, unless it cannot have any. `is_own`:
+ * the device speaks for itself, so that no other partition writes its Observations. */
+static enum vg_status load_stored(struct connector *c, struct observation *o, bool is_own,
+                                  struct vg_err *err)
 {
     struct fhir_resource stored;
     struct newest *newest;
@@ -281,7 +283,7 @@ static enum vg_status load_stored(struct connector *c, struct observation *o, st
             newest->next_pending = c->pending;
             c->pending = newest;
         }
-        if (o->start_us > newest->time_us)
+        if (is_own && o->start_us > newest->time_us)
             return VG_OK;
     }
     st = fhir_read(c->config.store, VG_SLICE("Observation"), vg_slice_of(o->id), 0, &c->arena,
@@ -316,7 +318,7 @@ static enum vg_status add_measurement(struct connector *c, uint32_t index, struc
         return st;
     if (is_new) {
         o->encounter = who.encounter;
-        st = load_stored(c, o, err);
+        st = load_stored(c, o, vg_slice_eq(m->device_id, message->record->key), err);
         if (st != VG_OK)
             return st;
     }

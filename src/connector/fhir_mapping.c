@@ -332,6 +332,15 @@ static void check_samples(struct mapping_errors *errors, const struct vg_json *a
                           FHIR_SAMPLES_MAX);
 }
 
+static bool has_loinc(const struct fhir_codes *codes, const char *code)
+{
+    for (uint32_t i = 0; i < codes->count; i++)
+        if (vg_slice_is(codes->list[i].system, "http://loinc.org") &&
+            vg_slice_is(codes->list[i].code, code))
+            return true;
+    return false;
+}
+
 static void render_template(struct mapping_errors *errors, const struct vg_json *at,
                             struct fhir_template *t)
 {
@@ -355,6 +364,9 @@ static void render_template(struct mapping_errors *errors, const struct vg_json 
     for (uint32_t i = 0; i < t->component_count; i++) {
         struct fhir_component *component = &t->components[i];
 
+        component->is_demanded =
+            has_loinc(&t->codes, "85354-9") &&
+            (has_loinc(&component->codes, "8480-6") || has_loinc(&component->codes, "8462-4"));
         vg_json_writer_init(&w, &buf);
         put_concept(&w, &component->codes, component->value.name);
         component->code_json = keep(errors, &buf);

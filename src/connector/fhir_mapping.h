@@ -38,6 +38,7 @@ struct fhir_component {
     struct fhir_codes codes;
     struct fhir_value value;
     struct vg_slice code_json; /* {"coding":[…],"text":"<valueName>"} */
+    bool is_demanded; /* absent, it is written with the reason: R4's blood pressure panel */
 };
 
 struct fhir_category {

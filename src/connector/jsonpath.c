@@ -50,6 +50,7 @@ struct step {
     int64_t from, to, by;
     bool has_from, has_to;
     const struct term *filter;
+    bool skips_scalars; /* SCAN_FILTER: no term can hold of a text or a number */
     struct step *next;
 };
 
@@ -299,6 +300,19 @@ static enum vg_status read_indexes(struct reader *r, char close, struct step ***
     return VG_OK;
 }
 
+/* A path that begins with a name, an index and the like selects nothing of a scalar, and an empty
+ * left side is false: most filters need not be tried on scalars. */
+static bool needs_container(const struct term *term)
+{
+    if (!term->is_list)
+        return term->left.is_path && term->left.path && term->left.path->kind != STEP_ROOT &&
+               term->left.path->kind != STEP_SCAN_ALL && term->left.path->kind != STEP_SCAN_FILTER;
+    for (const struct term *part = term->first; part; part = part->next)
+        if (!needs_container(part))
+            return false;
+    return true;
+}
+
 /* What stands in [ ] or ( ); r->at is on the opening bracket and ends behind the closing one. */
 static enum vg_status read_brackets(struct reader *r, bool is_scan, struct step ***tail)
 {
@@ -322,6 +336,7 @@ static enum vg_status read_brackets(struct reader *r, bool is_scan, struct step 
         if (++r->depth > PATH_DEPTH_MAX)
             return syntax(r, "filters are nested too deep");
         st = read_filter(r, &step->filter);
+        step->skips_scalars = st == VG_OK && needs_container(step->filter);
         r->depth--;
         skip_blanks(r);
     } else {
@@ -632,7 +647,7 @@ static bool scan_filter(struct run *run, const struct step *step, const struct v
     if (holds(run, step->filter, at) && !walk(run, step->next, at, sink))
         return false;
     for (const struct vg_json *child = at->child; child; child = child->next)
-        if (!scan_filter(run, step, child, sink))
+        if ((is_container(child) || !step->skips_scalars) && !scan_filter(run, step, child, sink))
             return false;
     return run->status == VG_OK;
 }

@@ -10,6 +10,8 @@
  * SampledData its samples' distances from their slots, else the one time), so that after a restart,
  * too, a late reading does not replace a newer one. It is left out where it says nothing.
  *
+ * What others have added to a stored Observation (a note, an interpretation, a tag) stays.
+ *
  * `status` is final, and amended once a later reading has changed what was there.
  *
  * Threads: the stage's own only.
@@ -348,6 +350,62 @@ static enum vg_status load_property(struct observation *o, struct vg_arena *aren
     return VG_OK;
 }
 
+/* Members that this file does not write itself: somebody's note, interpretation, tags. */
+static bool is_others(const struct vg_json *member)
+{
+    static const char *const ours[] = {"resourceType",
+                                       "id",
+                                       "meta",
+                                       "extension",
+                                       "identifier",
+                                       "status",
+                                       "category",
+                                       "code",
+                                       "subject",
+                                       "encounter",
+                                       "issued",
+                                       "device",
+                                       "component",
+                                       "effectiveDateTime",
+                                       "dataAbsentReason",
+                                       "effectivePeriod",
+                                       "valueQuantity",
+                                       "valueSampledData",
+                                       "valueString",
+                                       "valueCodeableConcept",
+                                       NULL};
+
+    if (vg_slice_is(member->name, "meta"))
+        return member->count > 2; /* more than the server's versionId and lastUpdated */
+    for (int i = 0; ours[i]; i++)
+        if (vg_slice_is(member->name, ours[i]))
+            return false;
+    return true;
+}
+
+static bool append(struct vg_arena *arena, struct vg_slice *text, const char *name_start,
+                   struct vg_slice name, const char *name_end, struct vg_slice source)
+{
+    *text = vg_arena_printf(arena, "%.*s%s%.*s%s%.*s", VG_FMT(*text), name_start, VG_FMT(name),
+                            name_end, VG_FMT(source));
+    return text->ptr != NULL;
+}
+
+static bool keep_others(struct observation *o, struct vg_arena *arena, const struct vg_json *root)
+{
+    const struct vg_json *extensions = vg_json_get(root, "extension");
+    bool ok = true;
+
+    for (const struct vg_json *at = root->child; at && ok; at = at->next)
+        if (is_others(at)) /* names of FHIR elements need no escape */
+            ok = append(arena, &o->others, ",\"", at->name, "\":", at->source);
+    for (const struct vg_json *at = extensions ? extensions->child : NULL; at && ok; at = at->next)
+        if (!vg_slice_is(vg_json_get_text(at, "url"), OBSERVATION_MEASURED))
+            ok = append(arena, &o->other_extensions, o->other_extensions.len ? "," : "",
+                        VG_SLICE(""), "", at->source);
+    return ok;
+}
+
 enum vg_status observation_load(struct observation *o, struct vg_arena *arena, struct vg_slice body,
                                 uint64_t version, struct vg_err *err)
 {
@@ -360,6 +418,8 @@ enum vg_status observation_load(struct observation *o, struct vg_arena *arena, s
     if (vg_json_parse(arena, body, &options, &root, NULL, NULL) != VG_OK)
         return not_ours(o, "not JSON", err);
     o->version = version;
+    if (!keep_others(o, arena, root))
+        return no_memory(err);
     status = vg_json_get_text(root, "status");
     o->is_amended = vg_slice_is(status, "amended");
     if (!o->is_amended && !vg_slice_is(status, "final"))
@@ -525,6 +585,11 @@ static void put_times(const struct observation *o, struct vg_buf *out)
         }
         PUT(out, "\"}]}");
     }
+    if (o->other_extensions.len > 0) {
+        vg_buf_put(out, has_any ? VG_SLICE(",") : VG_SLICE("\"extension\":["));
+        has_any = true;
+        vg_buf_put(out, o->other_extensions);
+    }
     if (has_any)
         PUT(out, "],");
 }
@@ -569,18 +634,25 @@ void observation_write(const struct observation *o, struct vg_buf *out)
         put_value(o, 0, out);
     }
     for (uint32_t i = 0; i < t->component_count; i++) {
-        if (!o->properties[i + 1].is_set)
+        bool is_set = o->properties[i + 1].is_set;
+
+        if (!is_set && !t->components[i].is_demanded)
             continue;
         vg_buf_put(out, has_component ? VG_SLICE(",{\"code\":")
                                       : VG_SLICE(",\"component\":[{\"code\":"));
         has_component = true;
         vg_buf_put(out, t->components[i].code_json);
         vg_buf_put_byte(out, ',');
-        put_value(o, i + 1, out);
+        if (is_set)
+            put_value(o, i + 1, out);
+        else
+            PUT(out, "\"dataAbsentReason\":{\"coding\":[{\"system\":\"http://terminology.hl7.org/"
+                     "CodeSystem/data-absent-reason\",\"code\":\"unknown\"}]}");
         vg_buf_put_byte(out, '}');
     }
     if (has_component)
         vg_buf_put_byte(out, ']');
+    vg_buf_put(out, o->others);
     vg_buf_put_byte(out, '}');
 }
 

@@ -37,11 +37,13 @@ struct observation {
     char id[65];
     struct vg_slice identifier, patient, device, encounter;
     int64_t start_us, end_us;
-    int64_t issued_us;     /* when the newest of its readings was received */
-    uint64_t version;      /* in the store; 0 = not there */
-    bool is_amended;       /* a later reading changed what it said */
-    struct vg_err trouble; /* code not NULL: what the store holds must be left alone, and why */
-    bool is_changed;       /* has to be written */
+    int64_t issued_us;      /* when the newest of its readings was received */
+    uint64_t version;       /* in the store; 0 = not there */
+    bool is_amended;        /* a later reading changed what it said */
+    struct vg_err trouble;  /* code not NULL: what the store holds must be left alone, and why */
+    bool is_changed;        /* has to be written */
+    struct vg_slice others; /* ,"note":… : what others have added, kept as it is */
+    struct vg_slice other_extensions;        /* {…},{…} */
     struct observation_property *properties; /* 1 + component_count */
     struct observation_contributor *contributors;
     struct observation *next; /* in the batch */

@@ -32,7 +32,12 @@ static const char templates[] =
     "{\"templateType\":\"CodeValueFhir\",\"template\":{\"typeName\":\"temp\",\"codes\":[{\"code\":"
     "\"8310-5\",\"system\":\"http://loinc.org\"}],\"value\":{\"valueType\":\"Quantity\","
     "\"valueName\":\"t\",\"unit\":\"[degF]\",\"code\":\"[degF]\",\"system\":"
-    "\"http://unitsofmeasure.org\"}}}"
+    "\"http://unitsofmeasure.org\"}}},"
+    "{\"templateType\":\"CodeValueFhir\",\"template\":{\"typeName\":\"panel\",\"codes\":[{\"code\":"
+    "\"85354-9\",\"system\":\"http://loinc.org\"}],\"components\":[{\"codes\":[{\"code\":"
+    "\"8480-6\",\"system\":\"http://loinc.org\"}],\"value\":{\"valueType\":\"Quantity\","
+    "\"valueName\":\"sys\"}},{\"codes\":[{\"code\":\"8462-4\",\"system\":\"http://loinc.org\"}],"
+    "\"value\":{\"valueType\":\"Quantity\",\"valueName\":\"dia\"}}]}}"
     "]}";
 
 static void load_templates(void)
@@ -248,6 +253,20 @@ static void test_rules(void)
          NULL,
          "\"category\":[{\"text\":\"Vital\"}]",
          1},
+        {"half a blood pressure says that the other half is not known",
+         {{"panel", T0, T0, "", "120", ""}},
+         1,
+         NULL,
+         "\"valueQuantity\":{\"value\":120}},{\"code\":{\"coding\":[{\"system\":\"http://"
+         "loinc.org\","
+         "\"code\":\"8462-4\"}],\"text\":\"dia\"},\"dataAbsentReason\":",
+         1},
+        {"the other half comes",
+         {{"panel", T0, T0, "", "120", ""}, {"panel", T0, T0 + 1, "", "", "80"}},
+         2,
+         NULL,
+         "\"text\":\"dia\"},\"valueQuantity\":{\"value\":80}}]",
+         1},
         {"text is no quantity", {{"hr", T0, T0, "abc", "", ""}}, 1, "connector.quantity", NULL, 0},
         {"a decimal comma is no quantity",
          {{"hr", T0, T0, "36,8", "", ""}},
@@ -370,6 +389,29 @@ static void test_stored_by_others(void)
     }
 }
 
+static void test_others_additions_stay(void)
+{
+    static const struct reading first = {"wave", T0, T0, "1", "", ""};
+    static const struct reading second = {"wave", T0 + 60000000, T0 + 1, "2", "", ""};
+    static const char added[] = ",\"note\":[{\"text\":\"by \\\"A\\\"\"}],\"extension\":[{\"url\":"
+                                "\"urn:x\",\"valueCode\":\"y\"}],\"meta\":{\"versionId\":\"1\","
+                                "\"lastUpdated\":\"z\",\"tag\":[]}}";
+    struct store store = {.count = 0};
+    struct vg_buf text;
+
+    vg_buf_init(&text, 0);
+    (void)play(&store, &first, 1);
+    vg_buf_put(&text, (struct vg_slice){store.rows[0].text, store.rows[0].len - 1});
+    vg_buf_put(&text, vg_slice_of(added));
+    store_put(&store, store.rows[0].id, &text);
+    CHECK(play(&store, &second, 1) == NULL);
+    CHECK(has(&store, 0, "\"data\":\"1 2 E"));
+    CHECK(has(&store, 0, ",\"note\":[{\"text\":\"by \\\"A\\\"\"}],\"meta\":{"));
+    CHECK(has(&store, 0, "\"extension\":[{\"url\":\"urn:x\",\"valueCode\":\"y\"}],\"identifier\""));
+    vg_buf_fini(&text);
+    store_clear(&store);
+}
+
 /* ---- any split into batches, and any batch again, gives the same bytes ---- */
 
 static uint64_t rng;
@@ -386,13 +428,13 @@ static uint32_t draw(uint32_t below)
 
 static void make_sequence(struct reading *readings)
 {
-    static const char *const types[] = {"hr", "bp", "wave", "run"};
+    static const char *const types[] = {"hr", "bp", "wave", "run", "panel"};
     int64_t received_us = T0;
 
     for (size_t i = 0; i < READINGS; i++) {
         struct reading *r = &readings[i];
 
-        *r = (struct reading){.type = types[draw(4)]};
+        *r = (struct reading){.type = types[draw(5)]};
         received_us += draw(3) * 1000; /* two may be received at once */
         r->received_us = received_us;
         if (strcmp(r->type, "wave") == 0)
@@ -523,6 +565,7 @@ int main(void)
     RUN(test_instant);
     RUN(test_rules);
     RUN(test_stored_by_others);
+    RUN(test_others_additions_stay);
     RUN(test_any_split_same_bytes);
     RUN(test_values_header);
     RUN(test_normalized_form);
