@@ -177,6 +177,7 @@ static enum vg_status open_lane(struct platform *p, uint32_t partition, struct v
         .identity = s->connector_identity,
         .device_system = s->connector_device_system,
         .store = p->fhir,
+        .partition = partition,
     };
     struct enrich_config enrich = {.store = p->fhir, .partition = partition};
     struct alert_config alert = {
