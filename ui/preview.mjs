@@ -126,7 +126,7 @@ function answer(method, url, body) {
   if (parts[0] === 'patients') return patient(parts[1]);
   if (parts[0] === 'trace') {
     const t0 = Date.now() - 90_000;
-    return { id: parts[1], device: 'bed-4', received: iso(t0), isWhole: true, steps: STEPS.map((name, i) => (i === 1 ? { step: 2, name, text: 'directly from the device' } : i === 2 || i > 14 ? { step: i + 1, name } : { step: i + 1, name, time: iso(t0 + i * 4), ms: i * 4.2, text: i === 4 ? 'Observation/o-123, version 1' : '' })) };
+    return { id: parts[1] === 'latest' ? '0-4711' : parts[1], device: 'bed-4', received: iso(t0), isWhole: true, steps: STEPS.map((name, i) => (i === 1 ? { step: 2, name, text: 'directly from the device' } : i === 2 || i > 14 ? { step: i + 1, name } : { step: i + 1, name, time: iso(t0 + i * 4), ms: i * 4.2, text: i === 4 ? 'Observation/o-123, version 1' : '' })) };
   }
   if (parts[0] === 'lists' && parts[2] === 'patients') {
     const list = lists[parts[1] - 1];

@@ -423,13 +423,76 @@ done:
     return st;
 }
 
+/* ---- "latest": a message that has had time to get through ---- */
+
+#define LATEST_AGE_US (2 * VG_SECOND_US)
+#define LATEST_WINDOW 2048
+
+/* The newest message of a partition that is old enough, else its oldest in the window. */
+static enum vg_status latest_of(struct stream *stream, uint32_t partition, int64_t before_us,
+                                int64_t *ret_time_us, uint64_t *ret_seq, struct vg_err *err)
+{
+    struct stream_consumer *consumer = NULL;
+    struct stream_batch batch;
+    uint64_t end;
+    bool is_found = false;
+    enum vg_status st;
+
+    st = stream_consumer_open(stream, partition, STREAM_DEVICE_RAW, "web!", &consumer, err);
+    if (st != VG_OK)
+        return st;
+    end = stream_position(consumer);
+    stream_seek(consumer, end > LATEST_WINDOW ? end - LATEST_WINDOW : 0);
+    while ((st = stream_read(consumer, 256, 0, &batch, err)) == VG_OK) {
+        for (size_t i = 0; i < batch.count; i++) {
+            if (is_found && batch.records[i].time_us > before_us)
+                goto done;
+            is_found = true;
+            *ret_time_us = batch.records[i].time_us;
+            *ret_seq = batch.records[i].seq;
+        }
+    }
+done:
+    stream_consumer_close(consumer);
+    return is_found ? VG_OK : st;
+}
+
+/* Writes the id of the newest message of all partitions. VG_END: there is none. */
+static enum vg_status latest_id(struct stream *stream, int64_t now_us, char *out, size_t size,
+                                struct vg_err *err)
+{
+    int64_t best_us = 0;
+
+    for (uint32_t i = 0; i < stream_partitions(stream); i++) {
+        int64_t time_us = 0;
+        uint64_t seq = 0;
+        enum vg_status st = latest_of(stream, i, now_us - LATEST_AGE_US, &time_us, &seq, err);
+
+        if (st != VG_OK && st != VG_END)
+            return st;
+        if (st == VG_OK && time_us > best_us) {
+            best_us = time_us;
+            (void)snprintf(out, size, "%u-%llu", i, (unsigned long long)seq);
+        }
+    }
+    return best_us ? VG_OK
+                   : vg_fail(err, VG_END, "web.trace_unknown", 0, "no message has come lately");
+}
+
 enum vg_status web_trace_call(struct web_call *call, struct vg_err *err)
 {
     const struct web_config *config = &call->web->config;
-    enum vg_status st =
-        web_trace(config->stream, config->fhir, config->care, call->tail, &call->out, err);
+    struct vg_slice id = call->tail;
+    char latest[32];
+    enum vg_status st = VG_OK;
 
+    if (vg_slice_is(id, "latest")) {
+        st = latest_id(config->stream, call->now_us, latest, sizeof(latest), err);
+        id = vg_slice_of(st == VG_OK ? latest : "");
+    }
     if (st == VG_OK)
-        web_audit(call->web, vg_slice_of(call->user.name), "trace.view", call->tail);
+        st = web_trace(config->stream, config->fhir, config->care, id, &call->out, err);
+    if (st == VG_OK)
+        web_audit(call->web, vg_slice_of(call->user.name), "trace.view", id);
     return st;
 }

@@ -715,6 +715,7 @@ static void test_trace_walks_the_journal(void)
     CHECK(web_trace(journal, NULL, NULL, VG_SLICE("0-999999"), &out, &err) == VG_END);
     CHECK(status_of(&chief, "GET", "/api/trace/0-999999", NULL) == 404);
     CHECK(status_of(&chief, "GET", "/api/trace/x", NULL) == 400);
+    CHECK(says(&chief, "/api/trace/latest", "\"device\":\"bed-4\""));
     (void)snprintf(id, sizeof(id), "/api/trace/0-%llu", (unsigned long long)raw);
     CHECK(says(&chief, id, "\"device\":\"bed-4\""));
 done:

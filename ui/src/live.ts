@@ -5,7 +5,7 @@
 // page is not live, whatever the socket says.
 import { computed, signal } from '@preact/signals';
 import { api, me, sessionEnded } from './api';
-import { byAcuity, eventParser, mergeRow } from './logic';
+import { byAcuity, eventParser, mergeRow, plainUnits } from './logic';
 import type { Health, Item, Row } from './types';
 
 export const rows = signal<Record<string, Row>>({});
@@ -73,7 +73,7 @@ async function take(event: { id: string | null; event: string; data: string }) {
   if (event.event === 'patient') {
     const old = rows.value[data.patientId];
     if (data.flag && old && old.flag?.id !== data.flag.id)
-      announcement.value = `New ${data.flag.severity} flag, ${data.location}: ${data.flag.title}`;
+      announcement.value = `New ${data.flag.severity} flag, ${data.location}: ${plainUnits(data.flag.title)}`;
     rows.value = mergeRow(rows.value, data);
   } else if (event.event === 'item') {
     putItem(data);

@@ -23,6 +23,9 @@ export const DIASTOLIC = '8462-4';
 const UNITS: Record<string, string> = { 'mm[Hg]': 'mmHg', Cel: '°C', '[degF]': '°F', '{score}': '' };
 export const unitText = (unit?: string) => (unit === undefined ? '' : UNITS[unit] ?? unit);
 
+// Titles are written by the program with UCUM units; people read the usual ones.
+export const plainUnits = (text: string) => text.replaceAll('mm[Hg]', 'mmHg').replace(/(\d) Cel\b/g, '$1 °C').replace(/(\d) \[degF\]/g, '$1 °F');
+
 const CONSCIOUSNESS: Record<string, string> = { A: 'Alert', C: 'Confused', V: 'Voice', P: 'Pain', U: 'Unresponsive' };
 export const consciousnessText = (text?: string) => (text ? CONSCIOUSNESS[text] ?? text : '–');
 
@@ -132,6 +135,13 @@ export function withGaps(points: Point[]): [number[], (number | null)[]] {
     values.push(value);
   });
   return [times, values];
+}
+
+// What a chart shows: the hours asked for, or less where the record is younger than that.
+export function shownFrom(earliest: number, to: number, hours: number): number {
+  const whole = to - hours * HOUR;
+  if (!Number.isFinite(earliest) || earliest <= whole) return whole;
+  return Math.max(whole, Math.min(earliest, to - 15 * MINUTE) - (to - earliest) * 0.03);
 }
 
 // The path of a sparkline: time to the right, gaps left open.

@@ -1,7 +1,7 @@
 // main.tsx -- the page around the pages: login, navigation, and the one thing that must never be
 // overlooked: whether what is shown is live.
 import { effect, untracked } from '@preact/signals';
-import { render } from 'preact';
+import { render, type ComponentChildren } from 'preact';
 import { useEffect, useRef, useState } from 'preact/hooks';
 import { DeadLetters, ModelCard, Outbox } from './admin';
 import { api, endedReason, login, logout, mayAct, mayAdmin, me, sessionEnded, whoAmI } from './api';
@@ -88,6 +88,17 @@ function Header({ user }: { user: Me['user'] }) {
       </div>
     </header>
   );
+}
+
+// What stays at the top says how high it is, for what stays below it.
+function Top({ children }: { children: ComponentChildren }) {
+  const ref = useRef<HTMLDivElement>(null);
+  useEffect(() => {
+    const observer = new ResizeObserver(() => document.documentElement.style.setProperty('--top', `${ref.current?.offsetHeight ?? 0}px`));
+    observer.observe(ref.current!);
+    return () => observer.disconnect();
+  }, []);
+  return <div class="stays" ref={ref}>{children}</div>;
 }
 
 function NotLive() {
@@ -179,10 +190,9 @@ function App() {
   return (
     <>
       <a class="skip" href="#content" onClick={(e) => { e.preventDefault(); (document.querySelector('main h1') as HTMLElement | null)?.focus(); }}>To the content</a>
-      <NotLive />
-      <Header user={me.value.user} />
+      <Top><NotLive /><Header user={me.value.user} /></Top>
       <HealthBanner />
-      <main id="content" class={wide} key={path.value}><Page /></main>
+      <main id="content" class={`${wide} ${hasBoard.value && !isLive.value ? 'quiet-page' : ''}`} key={path.value}><Page /></main>
       <p class="sr" aria-live="polite">{announcement.value}</p>
       <Asker />
       {!!me.value.idleSeconds && <Idle seconds={me.value.idleSeconds} />}

@@ -4,7 +4,7 @@ import { signal } from '@preact/signals';
 import { useEffect, useMemo, useRef } from 'preact/hooks';
 import { api } from './api';
 import { Chart, type Line } from './chart';
-import { age, clock, consciousnessText, DIASTOLIC, dayClock, number, percent, unitText, utcOffset, VITALS } from './logic';
+import { age, clock, consciousnessText, DIASTOLIC, dayClock, number, percent, plainUnits, shownFrom, unitText, utcOffset, VITALS } from './logic';
 import { items, now, rows } from './live';
 import { theme } from './theme';
 import { Failure, FlagBadge, Heading, Link, Loading, News2, Risk, Score, useFetched, Age } from './ui';
@@ -49,7 +49,7 @@ function Model({ model }: { model: NonNullable<PatientPage['model']> }) {
         <>
           <h3>Why</h3>
           <ul class="why">{model.contributions.map((c, i) => (
-            <li key={i}><span class={c.value >= 0 ? 'push-up' : 'push-down'} aria-hidden="true">{c.value >= 0 ? '▲' : '▼'}</span> {c.text} <span class="muted">{c.value >= 0 ? 'raises' : 'lowers'} the risk</span></li>
+            <li key={i}><span class={c.value >= 0 ? 'push-up' : 'push-down'} aria-hidden="true">{c.value >= 0 ? '▲' : '▼'}</span> {plainUnits(c.text)} <span class="muted">{c.value >= 0 ? 'raises' : 'lowers'} the risk</span></li>
           ))}</ul>
         </>
       )}
@@ -110,7 +110,8 @@ function OnePatient({ id }: { id: string }) {
 
   const row = live && live.change >= data.row.change ? live : data.row;
   const to = now.value - (now.value % 60_000) + 60_000;
-  const from = to - hours.value * 3600_000;
+  const earliest = Math.min(...Object.values(data.series).map((s) => s.points[0]?.[0] ?? Infinity), data.scores[0]?.[0] ?? Infinity);
+  const from = shownFrom(earliest, to, hours.value);
   const itemsHere = data.items.map((item) => items.value[String(item.id)] ?? item);
   const avpu = data.vitals.find((v) => v.code === '80288-4');
   return (
@@ -137,7 +138,7 @@ function OnePatient({ id }: { id: string }) {
             </fieldset>
           </div>
           <Charts page={data} from={from} to={to} />
-          <p class="muted">Shaded: where NEWS2 gives no points. Lines are broken where nothing was measured.</p>
+          <p class="muted">Shaded: where NEWS2 gives no points. Lines are broken where nothing was measured.{from > to - hours.value * 3600_000 && <> The record begins at {clock(earliest)}.</>}</p>
         </div>
         <div class="side-column">
           {itemsHere.length > 0 && <section aria-labelledby="work-head"><h2 id="work-head">To do</h2><ol class="worklist">{itemsHere.map((item) => <WorkItem key={item.id} item={item} isOnPatientPage />)}</ol></section>}
@@ -149,7 +150,7 @@ function OnePatient({ id }: { id: string }) {
           <section aria-labelledby="flags-head"><h2 id="flags-head">Flags</h2>
             {data.flags.length === 0 ? <p>None in this time.</p> : (
               <ul class="flags">{data.flags.map((flag) => (
-                <li key={flag.id}><b>{flag.severity}</b> {flag.title}<br /><span class="muted">opened {dayClock(flag.opened ?? '')}{flag.closed ? `, closed ${dayClock(flag.closed)}` : ', open'}</span></li>
+                <li key={flag.id}><b>{flag.severity}</b> {plainUnits(flag.title)}<br /><span class="muted">opened {dayClock(flag.opened ?? '')}{flag.closed ? `, closed ${dayClock(flag.closed)}` : ', open'}</span></li>
               ))}</ul>
             )}
           </section>

@@ -2,7 +2,7 @@
 import type { ComponentChildren } from 'preact';
 import { useEffect, useRef, useState } from 'preact/hooks';
 import { signal } from '@preact/signals';
-import { age, bandLevel, dayClock, news2Text, percent, sparkPath } from './logic';
+import { age, bandLevel, dayClock, news2Text, percent, plainUnits, sparkPath } from './logic';
 import { now } from './live';
 import type { Flag, Item, Point, Row } from './types';
 
@@ -82,7 +82,7 @@ export function FlagBadge({ flag, item }: { flag: Flag; item?: { state: string; 
   return (
     <div class={`flag flag-${flag.severity}`} data-testid="flag-badge">
       <div class="flag-head"><Severity severity={flag.severity} /> <span class="muted">for <Age time={flag.since ?? flag.opened} /></span></div>
-      <div class="flag-title">{flag.title}</div>
+      <div class="flag-title">{plainUnits(flag.title)}</div>
       {item && <div class="flag-state">{stateText(item.state)}{item.assignee ? ` · ${item.assignee}` : ''}</div>}
     </div>
   );

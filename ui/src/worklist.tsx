@@ -1,7 +1,7 @@
 // worklist.tsx -- step 17: what somebody must do, and who does it.
 import { signal } from '@preact/signals';
 import { api, mayAct, me } from './api';
-import { byUrgency, clock, dayClock, duration, isItemOpen } from './logic';
+import { byUrgency, clock, dayClock, duration, isItemOpen, plainUnits } from './logic';
 import { hasBoard, items, loadError, now, putItem, rows } from './live';
 import { asking, Age, Failure, Heading, Link, Loading, Severity, stateText, WhoIs } from './ui';
 import type { Item } from './types';
@@ -25,7 +25,7 @@ function ask(item: Item, act: (typeof ACTS)[number]) {
     children: (
       <>
         <WhoIs row={rows.value[item.patientId]} item={item} />
-        <p><Severity severity={item.severity} /> {item.title}</p>
+        <p><Severity severity={item.severity} /> {plainUnits(item.title)}</p>
       </>
     ),
     act: async (text) => {
@@ -54,7 +54,7 @@ export function WorkItem({ item, isOnPatientPage }: { item: Item; isOnPatientPag
         {!isOnPatientPage && <h2>{mayAct() ? <Link to={`/patient/${encodeURIComponent(item.patientId)}`}>{item.name}</Link> : item.name} <span class="bed">{item.location}</span></h2>}
         <span class={`state state-${item.state}`}>{stateText(item.state)}{item.assignee ? ` · ${item.assignee}` : ''}</span>
       </div>
-      <p class="work-title">{item.title}</p>
+      <p class="work-title">{plainUnits(item.title)}</p>
       <p class="work-times">
         opened <Age time={item.opened} /> ago <span class="muted">({clock(item.opened)})</span> · <Due item={item} />
         {item.acknowledgedBy && <> · acknowledged by <b>{item.acknowledgedBy}</b>{item.acknowledged && <> at {clock(item.acknowledged)}</>}</>}

@@ -90,6 +90,20 @@ test('a line is broken where nothing was measured', () => {
   assert.ok(!logic.sparkPath([[0, 5], [1, 5]], 100, 20).includes('NaN'));
 });
 
+test('a chart shows the hours asked for, or the whole of a younger record', () => {
+  const to = 100 * HOUR;
+  assert.equal(logic.shownFrom(10 * HOUR, to, 24), 76 * HOUR);
+  assert.equal(logic.shownFrom(Infinity, to, 24), 76 * HOUR);
+  const young = logic.shownFrom(98 * HOUR, to, 24);
+  assert.ok(young < 98 * HOUR && young > 97 * HOUR);
+  assert.ok(logic.shownFrom(to - MINUTE, to, 4) <= to - 15 * MINUTE);
+});
+
+test('units are written as people write them', () => {
+  assert.equal(logic.plainUnits('NEWS2 9: systolic 106 mm[Hg], temperature 38.5 Cel'), 'NEWS2 9: systolic 106 mmHg, temperature 38.5 °C');
+  assert.equal(logic.plainUnits('Celia 3'), 'Celia 3');
+});
+
 test('a trend is said when there is one', () => {
   const line = (f) => Array.from({ length: 20 }, (_, i) => [i, f(i)]);
   assert.equal(logic.trendOf(line((i) => 70 + i)), 1);
