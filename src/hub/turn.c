@@ -12,9 +12,10 @@
  *                             +- 500 ms - WAITING
  *
  * VG_RETRY (the disk is full): nobody is answered, publishers are not read, and the same bytes are
- * tried again every 500 ms. Nothing that came later is tried before it.
- * VG_FATAL: what was promised stands, nothing more is: every connection is closed, none is
- * accepted.
+ * tried again every 500 ms; nothing new is handed over before they are through. One batch may have
+ * been in flight behind it and may stand before it in the log: none of the two was answered, and
+ * each record keeps its time of receipt. VG_FATAL: what was promised stands, nothing more is: every
+ * connection is closed, none is accepted.
  *
  * A batch holds one commit per partition. Commits come back in the committer's thread, which only
  * notes the result; the last one posts the batch to its loop.
