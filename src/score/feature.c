@@ -12,26 +12,31 @@
  */
 #include "score/feature.h"
 
+#include "base/unit.h"
+
 #include <math.h>
 #include <stdio.h>
 
-/* The windows of a vital sign. Over an hour, hourly spot checks have one value: only its change. */
-#define OVER(key, vital, suffix, window)                                                           \
-    {key "_min" suffix, FEATURE_MIN, vital, window},                                               \
-        {key "_max" suffix, FEATURE_MAX, vital, window},                                           \
-        {key "_mean" suffix, FEATURE_MEAN, vital, window},                                         \
-        {key "_sd" suffix, FEATURE_SD, vital, window},                                             \
-        {key "_slope" suffix, FEATURE_SLOPE, vital, window},                                       \
-    {                                                                                              \
-        key "_change" suffix, FEATURE_CHANGE, vital, window                                        \
-    }
+/* Over an hour, hourly spot checks have one value: only its change. A slope over a day adds nothing
+ * to the change. How many values there are is not in the table: on the challenge's records it tells
+ * how long the stay has been, which ranks well (row AUROC 0.735 instead of 0.727 on the patients it
+ * was chosen on) and means nothing at a bedside. */
 #define VITAL(key, vital)                                                                          \
     {key "_last", FEATURE_LAST, vital, FEATURE_24H},                                               \
         {key "_age", FEATURE_AGE, vital, FEATURE_24H},                                             \
         {key "_change_1h", FEATURE_CHANGE, vital, FEATURE_1H},                                     \
-        OVER(key, vital, "_4h", FEATURE_4H), OVER(key, vital, "_24h", FEATURE_24H),                \
+        {key "_min_4h", FEATURE_MIN, vital, FEATURE_4H},                                           \
+        {key "_max_4h", FEATURE_MAX, vital, FEATURE_4H},                                           \
+        {key "_mean_4h", FEATURE_MEAN, vital, FEATURE_4H},                                         \
+        {key "_sd_4h", FEATURE_SD, vital, FEATURE_4H},                                             \
+        {key "_slope_4h", FEATURE_SLOPE, vital, FEATURE_4H},                                       \
+        {key "_change_4h", FEATURE_CHANGE, vital, FEATURE_4H},                                     \
+        {key "_min_24h", FEATURE_MIN, vital, FEATURE_24H},                                         \
+        {key "_max_24h", FEATURE_MAX, vital, FEATURE_24H},                                         \
+        {key "_mean_24h", FEATURE_MEAN, vital, FEATURE_24H},                                       \
+        {key "_sd_24h", FEATURE_SD, vital, FEATURE_24H},                                           \
     {                                                                                              \
-        key "_count_24h", FEATURE_COUNT, vital, FEATURE_24H                                        \
+        key "_change_24h", FEATURE_CHANGE, vital, FEATURE_24H                                      \
     }
 
 /* The order is the model's: a card names them, and a model with another table is refused. */
@@ -57,7 +62,7 @@ static const char *const window_words[FEATURE_WINDOW_COUNT] = {"1 h", "4 h", "24
 
 /* Running sums of v (relative to the newest value) and t (hours before as_of, negative). */
 struct sums {
-    unsigned n, hours;
+    unsigned n;
     double v, vv, t, tt, tv, first;
     float min, max;
 };
@@ -89,7 +94,7 @@ static void extremes(struct sums *sums, const struct window_cell *cell)
 static void stats_of(const struct window_series *series, int64_t as_of_us, struct stats *ret)
 {
     struct sums hour = {.min = INFINITY, .max = -INFINITY}, all = hour;
-    int64_t slot_10min = INT64_MAX, slot_hour = INT64_MAX;
+    int64_t slot_10min = INT64_MAX;
     double base[FEATURE_WINDOW_COUNT] = {NAN, NAN, NAN}; /* value at the window's start */
     int reached = FEATURE_1H; /* windows whose start the walk has passed */
 
@@ -124,10 +129,6 @@ static void stats_of(const struct window_series *series, int64_t as_of_us, struc
             slot_10min = cell->time_us / (10 * VG_MINUTE_US);
             sample(&all, t, v);
         }
-        if (cell->time_us / VG_HOUR_US != slot_hour) {
-            slot_hour = cell->time_us / VG_HOUR_US;
-            all.hours++;
-        }
     }
     ret->over[FEATURE_1H] = hour;
     if (reached <= FEATURE_4H)
@@ -151,15 +152,13 @@ static double stat(const struct stats *stats, enum feature_function function,
     double n = sums->n, spread;
 
     if (!stats->has_last)
-        return function == FEATURE_COUNT ? 0 : (double)NAN;
+        return (double)NAN;
     if (function == FEATURE_LAST)
         return stats->age_h < 24 ? stats->last : (double)NAN;
     if (function == FEATURE_AGE)
         return stats->age_h < 24 ? stats->age_h : (double)NAN;
     if (function == FEATURE_CHANGE)
         return stats->change[window];
-    if (function == FEATURE_COUNT)
-        return sums->hours;
     if (sums->n == 0)
         return (double)NAN;
     if (function == FEATURE_MIN)
@@ -241,7 +240,6 @@ void feature_fill(const struct window *window, const struct feature_patient *pat
         case FEATURE_SD:
         case FEATURE_SLOPE:
         case FEATURE_CHANGE:
-        case FEATURE_COUNT:
             value = stat(&stats[feature->group], feature->function, feature->window);
             break;
         }
@@ -261,6 +259,7 @@ void feature_describe(const struct window *window, const struct feature_patient 
                       size_t size_bytes)
 {
     const struct vital *vital;
+    struct vg_slice unit;
     struct stats stats;
     int len;
 
@@ -294,8 +293,9 @@ void feature_describe(const struct window *window, const struct feature_patient 
         (void)snprintf(out, size_bytes, "no %s in 24 h", vital->name);
         return;
     }
-    len = snprintf(out, size_bytes, "%s %.*f %s", vital->name, vital->decimals, stats.last,
-                   vital->unit);
+    unit = vg_unit_text(vg_slice_of(vital->unit));
+    len = snprintf(out, size_bytes, "%s %.*f %.*s", vital->name, vital->decimals, stats.last,
+                   VG_FMT(unit));
     /* The shortest time in which it changed by something that a nurse would remark on. */
     for (int w = 0; w < FEATURE_WINDOW_COUNT; w++) {
         double change = stats.change[w];

@@ -21,10 +21,9 @@ enum feature_function {
     FEATURE_MIN,  /* over the window, as all that follow */
     FEATURE_MAX,
     FEATURE_MEAN,
-    FEATURE_SD,     /* of a sample; from 2 values on */
-    FEATURE_SLOPE,  /* least squares, per hour; from 2 values on */
-    FEATURE_CHANGE, /* last minus the value at the window's start */
-    FEATURE_COUNT,  /* hours of the clock with a value: the same for monitors and spot checks */
+    FEATURE_SD,             /* of a sample; from 2 values on */
+    FEATURE_SLOPE,          /* least squares, per hour; from 2 values on */
+    FEATURE_CHANGE,         /* last minus the value at the window's start */
     FEATURE_SHOCK_INDEX,    /* pulse / systolic */
     FEATURE_PULSE_PRESSURE, /* systolic - diastolic */
     FEATURE_NEWS2_LOW,      /* of the five parts that monitors measure, scale 1 */

@@ -66,7 +66,6 @@ static void test_hand_computed(void)
     CHECK(near(get("pulse_slope_4h"), 5.5));
     CHECK(near(get("pulse_min_24h"), 70));
     CHECK(near(get("pulse_mean_24h"), 87.5));
-    CHECK(near(get("pulse_slope_24h"), 6.1429));
     CHECK(near(get("systolic_age"), 0.5));
     CHECK(isnan(get("systolic_change_1h")));
     CHECK(isnan(get("systolic_sd_24h")));
@@ -104,8 +103,8 @@ static void test_a_day_old_is_gone(void)
 static void test_rate_of_sending_does_not_matter(void)
 {
     static const int64_t every_us[] = {5 * VG_SECOND_US, VG_MINUTE_US, 10 * VG_MINUTE_US};
-    static const char *const names[] = {"pulse_last",    "pulse_mean_4h",   "pulse_mean_24h",
-                                        "pulse_sd_24h",  "pulse_slope_24h", "pulse_change_4h",
+    static const char *const names[] = {"pulse_last",    "pulse_mean_4h",  "pulse_mean_24h",
+                                        "pulse_sd_24h",  "pulse_slope_4h", "pulse_change_4h",
                                         "pulse_max_24h", "pulse_min_4h"};
     double want[sizeof(names) / sizeof(names[0])] = {0};
     struct feature_patient patient = {50, 1};
@@ -146,7 +145,7 @@ static void test_words(void)
     CHECK(strcmp(text, "heart rate 70 /min, 1 h old") == 0);
     feature_describe(&window, &patient, &news2, SCORE_TEMPERATURE, T0 + VG_HOUR_US, text,
                      sizeof(text));
-    CHECK(strcmp(text, "body temperature 38.2 Cel, 3 h old") == 0);
+    CHECK(strcmp(text, "body temperature 38.2 °C, 3 h old") == 0);
     feature_describe(&window, &patient, &news2, SCORE_SPO2, T0, text, sizeof(text));
     CHECK(strcmp(text, "no oxygen saturation in 24 h") == 0);
     feature_describe(&window, &patient, &news2, FEATURE_GROUP_NEWS2, T0, text, sizeof(text));

@@ -22,6 +22,16 @@
 
 #define FILE_BYTES_MAX ((size_t)64 << 20)
 
+#ifdef __SANITIZE_THREAD__
+/* XGBoost and its OpenMP are not instrumented: the sanitizer does not see how their threads join.
+ */
+const char *__tsan_default_suppressions(void);
+__attribute__((weak)) const char *__tsan_default_suppressions(void)
+{
+    return "called_from_lib:libgomp.so.1\nrace:libxgboost.so.0\n";
+}
+#endif
+
 struct model {
     BoosterHandle booster;
     struct vg_arena arena; /* the card's text and tree */
@@ -167,8 +177,9 @@ const char *model_band(const struct model *model, double probability)
 enum vg_status model_predict(struct model *model, const float *rows, size_t count,
                              double *ret_probabilities, float *ret_margins, struct vg_err *err)
 {
-    static const char config[] = "{\"type\":1,\"training\":false,\"iteration_begin\":0,"
-                                 "\"iteration_end\":0,\"strict_shape\":false,\"cache_id\":0,\"missing\":NaN}";
+    static const char config[] =
+        "{\"type\":1,\"training\":false,\"iteration_begin\":0,"
+        "\"iteration_end\":0,\"strict_shape\":false,\"cache_id\":0,\"missing\":NaN}";
     bst_ulong const *shape = NULL;
     bst_ulong dimensions = 0;
     const float *margins = NULL;

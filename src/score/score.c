@@ -41,7 +41,7 @@
 #define ROWS_MAX 256 /* predicted in one call */
 #define BATCH_BYTES_MAX ((size_t)64 << 20)
 #define LAKE_ROWS_MAX 400000
-#define LAKE_BUDGET_US (200 * 1000) /* of asking, in one batch */
+#define LAKE_BUDGET_US (50 * 1000) /* of asking, in one batch; at least one is asked */
 #define LAKE_AGAIN_US (10 * VG_MINUTE_US)
 #define NEWS2_AGE_MIN 16
 #define MODEL_AGE_MIN 18

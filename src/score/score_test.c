@@ -31,9 +31,11 @@ static void set_now(int64_t now_us)
     __atomic_store_n(&test_now_us, now_us, __ATOMIC_RELAXED);
 }
 
+static struct lake *lake; /* NULL but in the test of it */
+
 static void open_score(const char *model_dir)
 {
-    struct score_config config = {.model_dir = model_dir, .clock = &test_clock};
+    struct score_config config = {.model_dir = model_dir, .lake = lake, .clock = &test_clock};
     struct vg_err err = {0};
 
     score = NULL;
@@ -228,6 +230,11 @@ static void test_one_record_for_a_patient_and_batch(void)
         records[i] = made[i].record;
     process(records, 5, 5);
     CHECK(scored() == 2);
+    CHECK_ROW("none for who is well");
+    CHECK(text_is(last, "patientId", "p2"));
+    CHECK(vg_json_is(vg_json_get(vg_json_get(last, "model"), "contributions"), VG_JSON_ARRAY));
+    CHECK(vg_json_at(vg_json_get(vg_json_get(last, "model"), "contributions"), 0) == NULL);
+    CHECK_ROW("");
     CHECK(score_patients(score) == 2);
     process(records + 4, 1, 1);
     CHECK(scored() == 1);
@@ -247,7 +254,7 @@ static void test_one_record_for_a_patient_and_batch(void)
     CHECK(number(vg_json_get(last, "model"), "probability") > 0);
     CHECK(is(number(vg_json_get(last, "model"), "horizonHours"), 6));
     CHECK_ROW("contributions, for NEWS2 is 5 or above");
-    CHECK(vg_json_get(vg_json_get(last, "model"), "contributions") != NULL);
+    CHECK(vg_json_at(vg_json_get(vg_json_get(last, "model"), "contributions"), 0) != NULL);
     close_score();
     close_stream();
     for (int i = 0; i < 5; i++)
@@ -629,6 +636,44 @@ static void test_patients_are_bounded(void)
     close_stream();
 }
 
+/* Step 11: who is new here has a past in the lake. */
+static void test_a_cold_patient_has_a_past(void)
+{
+    struct lake_config config = {0};
+    struct made made[3];
+    char lake_dir[96];
+    struct vg_err err = {0};
+
+    open_stream();
+    (void)snprintf(lake_dir, sizeof(lake_dir), "%s/lake", dir);
+    config.dir = lake_dir;
+    if (!CHECK(lake_open(&config, &lake, &err) == VG_OK)) {
+        printf("%s: %s\n", err.code, err.text);
+        close_stream();
+        return;
+    }
+    make(&made[0], "p1", 76, 1, "tempf", 102.2, T0 - 2 * VG_HOUR_US, T0 - 2 * VG_HOUR_US);
+    make(&made[1], "p1", 76, 1, "rr", 14, T0 - VG_HOUR_US, T0 - VG_HOUR_US);
+    make(&made[2], "p1", 76, 1, "rr", 26, T0, T0);
+    for (int i = 0; i < 2; i++)
+        CHECK(lake_append(lake, LAKE_ENRICHED, "capture-0", made[i].record.value,
+                          vg_slice_of(made[i].header), &err) == VG_OK);
+    CHECK(lake_flush(lake, LAKE_ENRICHED, "capture-0", 2, &err) == VG_OK);
+    open_score(MODEL_DIR);
+    process(&made[2].record, 1, 1);
+    CHECK(scored() == 1);
+    /* respiration 26: 3; the temperature of 39.0 two hours ago: 1 */
+    CHECK(is(number(vg_json_get(last, "news2"), "low"), 4));
+    CHECK(text_is(part("parts", "news2", "part", "temperature"), "state", "ok"));
+    CHECK(fabs(number(part("parts", "news2", "part", "temperature"), "value") - 39) < 0.01);
+    close_score();
+    lake_close(lake);
+    lake = NULL;
+    close_stream();
+    for (int i = 0; i < 3; i++)
+        vg_buf_fini(&made[i].headers);
+}
+
 int main(void)
 {
     vg_arena_init(&arena, 0);
@@ -642,6 +687,7 @@ int main(void)
     RUN(test_windows_are_rebuilt_after_a_restart);
     RUN(test_partitions_share_a_patient);
     RUN(test_patients_are_bounded);
+    RUN(test_a_cold_patient_has_a_past);
     vg_arena_fini(&arena);
     return vg_test_report();
 }

@@ -147,8 +147,6 @@ static enum vg_status put_contributions(struct vg_json_writer *w, const struct s
             (double)scored->contributions[i] * model_card(scored->model)->slope;
     qsort(sums, FEATURE_GROUP_COUNT, sizeof(sums[0]), by_value_down);
 
-    vg_json_name(w, "contributions");
-    vg_json_open_array(w);
     for (int i = 0; i < FEATURE_GROUP_COUNT; i++) {
         bool is_shown = (i < WORSENING_MAX && sums[i].value > CONTRIBUTION_LEAST) ||
                         (i == FEATURE_GROUP_COUNT - 1 && sums[i].value < -CONTRIBUTION_LEAST);
@@ -164,7 +162,6 @@ static enum vg_status put_contributions(struct vg_json_writer *w, const struct s
         vg_json_member_string(w, "text", vg_slice_of(text));
         vg_json_close_object(w);
     }
-    vg_json_close_array(w);
     return VG_OK;
 }
 
@@ -182,8 +179,11 @@ static enum vg_status put_model(struct vg_json_writer *w, const struct scored *s
     vg_json_member_double(w, "probability", round(scored->probability * 1e6) / 1e6);
     vg_json_member_double(w, "horizonHours", card->horizon_hours);
     vg_json_member_string(w, "band", vg_slice_of(band));
+    vg_json_name(w, "contributions");
+    vg_json_open_array(w);
     if (strcmp(band, "low") != 0 || (scored->news2 && scored->news2->low >= 5))
         st = put_contributions(w, scored, err);
+    vg_json_close_array(w);
     vg_json_close_object(w);
     return st;
 }

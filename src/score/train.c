@@ -256,8 +256,8 @@ static const struct {
     {"booster", "gbtree"},      {"objective", "binary:logistic"},
     {"eval_metric", "auc"},     {"tree_method", "hist"},
     {"max_depth", "5"},         {"eta", "0.05"},
-    {"subsample", "0.7"},       {"colsample_bytree", "0.4"},
-    {"min_child_weight", "20"}, {"lambda", "5"},
+    {"subsample", "0.7"},       {"colsample_bytree", "0.3"},
+    {"min_child_weight", "50"}, {"lambda", "5"},
     {"max_bin", "128"},         {"verbosity", "0"},
 };
 #define PARAMETER_COUNT (sizeof(parameters) / sizeof(parameters[0]))
@@ -277,7 +277,7 @@ static enum vg_status learn(struct trainer *t, struct vg_err *err)
     if (st != VG_OK)
         return st;
     (void)snprintf(seed, sizeof(seed), "%u", (unsigned)(config->seed ? config->seed : 1));
-    (void)snprintf(threads, sizeof(threads), "%u", config->threads ? config->threads : 2);
+    (void)snprintf(threads, sizeof(threads), "%u", config->threads ? config->threads : 1);
     if (XGBoosterCreate(t->matrix, 2, &t->booster) != 0)
         return fail_xgboost(err, "start");
     for (size_t i = 0; i < PARAMETER_COUNT; i++) {
@@ -654,7 +654,7 @@ static enum vg_status write_card(struct trainer *t, const float *choose, const f
     vg_json_name(&w, "training");
     vg_json_open_object(&w);
     vg_json_member_i64(&w, "seed", (int64_t)(t->config->seed ? t->config->seed : 1));
-    vg_json_member_i64(&w, "threads", t->config->threads ? t->config->threads : 2);
+    vg_json_member_i64(&w, "threads", t->config->threads ? t->config->threads : 1);
     vg_json_member_i64(&w, "trees", t->best_round + 1);
     vg_json_name(&w, "parameters");
     vg_json_open_object(&w);

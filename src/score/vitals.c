@@ -1,6 +1,8 @@
 /* vitals.c -- the one table of vital signs; whoever needs a code, a unit or a range asks here. */
 #include "score/vitals.h"
 
+#include <math.h>
+
 #define HOURS(n) ((n)*VG_HOUR_US)
 
 /* Ranges take what a living or a dying patient can show and refuse what only a loose probe can: a
@@ -94,7 +96,8 @@ bool vital_convert(enum score_vital vital, struct vg_slice unit, double *value)
         return true;
     for (size_t i = 0; i < sizeof(units) / sizeof(units[0]); i++) {
         if (strcmp(units[i].to, vitals[vital].unit) == 0 && vg_slice_is(unit, units[i].from)) {
-            *value = *value * units[i].factor + units[i].offset;
+            /* 102.2 degrees Fahrenheit are 39, not 39.00000000000001. */
+            *value = round((*value * units[i].factor + units[i].offset) * 1e4) / 1e4;
             return true;
         }
     }

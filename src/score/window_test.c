@@ -256,6 +256,7 @@ static void test_vital_table(void)
         CHECK_ROW(rows[i].name);
         CHECK(vital_convert(rows[i].vital, vg_slice_of(rows[i].unit), &value) == rows[i].is_known);
         CHECK(fabs(value - rows[i].want) < 0.01);
+        CHECK(fabs(value * 1e4 - round(value * 1e4)) < 1e-6);
     }
     CHECK_ROW("codes");
     CHECK(vital_of_code(VG_SLICE("8867-4")) == SCORE_PULSE);
