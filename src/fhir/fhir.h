@@ -61,8 +61,8 @@ struct fhir_written {
 };
 
 /* All of them in one durable transaction, or none. On VG_REJECT *ret_failed (may be NULL) is the
- * index of the one that was refused, and written[*ret_failed].http_status says how. The same resource
- * twice in one commit is refused. Deletes are done first, then creates, then updates. */
+ * index of the one that was refused, and written[*ret_failed].http_status says how. The same
+ * resource twice in one commit is refused. Deletes are done first, then creates, then updates. */
 VG_CHECK enum vg_status fhir_commit(struct fhir_store *store, const struct fhir_write *writes,
                                     size_t count, struct vg_arena *arena,
                                     struct fhir_written *written, size_t *ret_failed,
