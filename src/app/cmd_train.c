@@ -24,7 +24,7 @@ static const char usage[] =
     "  --out DIR       made when missing\n"
     "  --seed N        of the split and the training; the same seed gives the same model (1)\n"
     "  --threads N     for training; part of what the same model needs (1)\n"
-    "  --rounds N      at most so many trees (600); training stops when it no longer helps\n"
+    "  --rounds N      at most so many trees (1000); training stops when it no longer helps\n"
     "\n"
     "Files that end in .xz are read through xz, which must be installed.\n"
     "Exit: 0 done, 1 failed, 2 wrong usage.\n";

@@ -1,3 +1,4 @@
+/* mqtt_clients.c -- many device connections in one thread: queues, publishes, counts answers. */
 #include "app/mqtt_clients.h"
 
 #include "base/mqtt_client.h"

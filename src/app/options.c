@@ -1,3 +1,4 @@
+/* options.c -- what every command takes on its line, and the signals that end it. */
 #include "app/app.h"
 
 #include <errno.h>

@@ -1,3 +1,4 @@
+/* recording.c -- recorded vital signs, row by row: PhysioNet 2019 PSV and BIDMC numerics CSV. */
 #include "app/recording.h"
 
 #include "base/clock.h"

@@ -1,3 +1,4 @@
+/* recording_test.c -- both formats, with what their files really hold: gaps, NaN, zeros. */
 #include "app/recording.h"
 
 #include "base/clock.h"

@@ -1,3 +1,4 @@
+/* sender.c -- the options that vigil simulate and vigil replay share; waiting for answers. */
 #include "app/sender.h"
 
 #include "base/clock.h"

@@ -1,3 +1,4 @@
+/* settings.c -- the one table from which parsing, defaults, --help and the manual come. */
 #include "app/settings.h"
 
 #include <stddef.h>

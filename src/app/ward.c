@@ -1,3 +1,4 @@
+/* ward.c -- the physiology of patients who are not there; see ward.h. */
 #include "app/ward.h"
 
 #include "base/json.h"

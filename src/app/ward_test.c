@@ -1,3 +1,4 @@
+/* ward_test.c -- the ward stays within life; its sick patient passes NEWS2 7 in time. */
 #include "app/ward.h"
 
 #include "base/clock.h"

@@ -20,14 +20,15 @@ void vg_sha256_hex(struct vg_slice bytes, char out[static 65]);
 /* Argon2id, PHC string format. `is_machine`: a secret that a program made (device, token), cheaper
  * parameters (19 MiB, 2 passes); else a person's (64 MiB, 3 passes). */
 VG_CHECK enum vg_status vg_password_hash(struct vg_slice password, bool is_machine,
-                                         char out[static VG_PASSWORD_HASH_SIZE], struct vg_err *err);
+                                         char out[static VG_PASSWORD_HASH_SIZE],
+                                         struct vg_err *err);
 /* Constant-time; takes 10 to 100 ms: not in an event loop. */
 bool vg_password_verify(const char *hash, struct vg_slice password);
 
 /* Equal without telling by time where they differ. */
 bool vg_secret_eq(struct vg_slice a, struct vg_slice b);
 
-void vg_hex(const void *bytes, size_t len, char *out); /* out: 2*len+1 */
+void vg_hex(const void *bytes, size_t len, char *out);         /* out: 2*len+1 */
 bool vg_unhex(struct vg_slice text, uint8_t *out, size_t len); /* exactly len bytes */
 void vg_base64_put(struct vg_buf *out, struct vg_slice bytes);
 struct vg_slice vg_base64_decode(struct vg_arena *arena, struct vg_slice text); /* {NULL,0}: bad */

@@ -1,3 +1,4 @@
+/* crypto_test.c -- known answers for hashes and encodings; passwords verify. */
 #include "base/crypto.h"
 
 #include "vg_test.h"

@@ -1,3 +1,4 @@
+/* http_parse.c -- the strict reader of one HTTP/1.1 request head; see http_parse.h. */
 #include "base/http_parse.h"
 
 static bool is_token(struct vg_slice text)

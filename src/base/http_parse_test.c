@@ -1,3 +1,4 @@
+/* http_parse_test.c -- requests that are taken, and refused ones with the reason. */
 #include "base/http_parse.h"
 
 #include "vg_test.h"

@@ -13,9 +13,12 @@ struct event_base;
 struct vg_loop;
 
 /* Makes a loop; nothing runs yet. `name` (static, at most 15 characters) names the thread. */
-VG_CHECK enum vg_status vg_loop_open(const char *name, struct vg_loop **ret_loop, struct vg_err *err);
-VG_CHECK enum vg_status vg_loop_start(struct vg_loop *loop, struct vg_err *err); /* starts the thread */
-void vg_loop_stop(struct vg_loop *loop);  /* any other thread; returns when the loop's thread ended */
+VG_CHECK enum vg_status vg_loop_open(const char *name, struct vg_loop **ret_loop,
+                                     struct vg_err *err);
+VG_CHECK enum vg_status vg_loop_start(struct vg_loop *loop,
+                                      struct vg_err *err); /* starts the thread */
+void vg_loop_stop(
+    struct vg_loop *loop); /* any other thread; returns when the loop's thread ended */
 void vg_loop_close(struct vg_loop *loop); /* after stop; NULL is fine */
 
 struct event_base *vg_loop_base(struct vg_loop *loop);

@@ -1,3 +1,4 @@
+/* loop_test.c -- posts from many threads, timers, and the end of a loop. */
 #include "base/loop.h"
 
 #include "base/clock.h"

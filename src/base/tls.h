@@ -18,7 +18,8 @@ VG_CHECK enum vg_status vg_tls_server_open(const char *cert_path, const char *ke
 void vg_tls_close(struct vg_tls *tls);
 struct ssl_ctx_st *vg_tls_context(struct vg_tls *tls);
 
-/* A bufferevent over an accepted socket (closed with it), TLS when tls is given, plain when NULL. */
+/* A bufferevent over an accepted socket (closed with it), TLS when tls is given, plain when NULL.
+ */
 struct bufferevent *vg_tls_accept(struct event_base *base, int fd, struct vg_tls *tls);
 
 /* Makes, where they are missing, in `dir`: ca.crt, ca.key (10 years) and server.crt, server.key

@@ -1,3 +1,4 @@
+/* tls_test.c -- made certificates stand a real handshake; old versions do not. */
 #include "base/tls.h"
 
 #include "base/arena.h"
