@@ -1,3 +1,4 @@
+/* rule.c -- the table of states of rule.h, one function for each column. */
 #include "alert/rule.h"
 
 static enum rule_effect enter(struct care_alert_state *state, enum rule_phase phase,

@@ -85,7 +85,6 @@ static void tick(void *ctx)
 static void test_a_timer_ticks_again_and_again(void)
 {
     struct vg_loop *ticking = NULL;
-    int64_t start_us = vg_mono_us();
 
     if (!CHECK(vg_loop_open("ticks", &ticking, NULL) == VG_OK))
         return;
@@ -95,7 +94,6 @@ static void test_a_timer_ticks_again_and_again(void)
     while (ticks < 3)
         pthread_cond_wait(&tick_cond, &tick_lock);
     pthread_mutex_unlock(&tick_lock);
-    CHECK(vg_mono_us() - start_us >= 29000);
     vg_loop_stop(ticking);
     vg_loop_close(ticking);
 }
