@@ -147,6 +147,21 @@ static void test_the_whole_record(void)
     CHECK(strstr(run("p1", "2026-03-13T23:59:59Z"), "\"ageYears\":75") != NULL);
 }
 
+/* Every ward has a Bed 2: where the bed's own name does not say which, the ward's stands before it.
+ */
+static void test_a_bed_names_its_ward(void)
+{
+    put("Patient", "p4", "{\"resourceType\":\"Patient\",\"id\":\"p4\"}");
+    put("Location", "b2",
+        "{\"resourceType\":\"Location\",\"id\":\"b2\",\"name\":\"Bed 2\",\"partOf\":{"
+        "\"reference\":\"Location/w4\"}}");
+    put("Encounter", "e4",
+        "{\"resourceType\":\"Encounter\",\"id\":\"e4\",\"status\":\"in-progress\",\"class\":{"
+        "\"code\":\"IMP\"},\"subject\":{\"reference\":\"Patient/p4\"},\"location\":[{"
+        "\"location\":{\"reference\":\"Location/b2\"}}]}");
+    CHECK(says("p4", "\"location\":\"Ward 4, Bed 2\",\"unit\":\"Ward 4\""));
+}
+
 static void test_little_is_known(void)
 {
     put("Patient", "p2", "{\"resourceType\":\"Patient\",\"id\":\"p2\"}");
@@ -241,6 +256,7 @@ int main(void)
         return 1;
     }
     RUN(test_the_whole_record);
+    RUN(test_a_bed_names_its_ward);
     RUN(test_little_is_known);
     RUN(test_changes_are_seen);
     RUN(test_oxygen_scale);
