@@ -178,6 +178,7 @@ static enum vg_status open_lane(struct platform *p, uint32_t partition, struct v
         .device_system = s->connector_device_system,
         .store = p->fhir,
         .partition = partition,
+        .dedupe_size = (uint32_t)s->hub_inflight_max,
     };
     struct enrich_config enrich = {.store = p->fhir, .partition = partition};
     struct alert_config alert = {

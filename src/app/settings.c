@@ -29,8 +29,10 @@ const struct vg_option settings_options[] = {
      NULL, "The largest payload that is accepted."},
     {"hub.connections_max", VG_OPTION_INTEGER, AT(hub_connections_max), "20000", "", 1, 1000000,
      NULL, "Device connections at a time."},
-    {"hub.inflight_max", VG_OPTION_INTEGER, AT(hub_inflight_max), "1024", "messages", 1, 65535,
-     NULL, "Messages of one connection that may wait for their acknowledgement."},
+    {"hub.inflight_max", VG_OPTION_INTEGER, AT(hub_inflight_max), "256", "messages", 1, 4096, NULL,
+     "Messages of one connection that may wait for their acknowledgement. So many of each device "
+     "are "
+     "remembered, so that what is sent again counts once."},
     {"hub.connect_timeout", VG_OPTION_DURATION, AT(hub_connect_timeout_us), "10s", "", 0, 0, NULL,
      "A client that has not sent its whole CONNECT by then is closed."},
     {"hub.lag_max", VG_OPTION_INTEGER, AT(hub_lag_max), "1000000", "messages", 1000, 1e12, NULL,

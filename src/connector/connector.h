@@ -27,7 +27,7 @@ struct connector_config {
     const char *device_system;  /* identifier system of devices; NULL or "" = any */
     struct fhir_store *store;   /* borrowed */
     uint32_t partition;         /* whose records it gets: for trace ids */
-    uint32_t dedupe_size;       /* messages remembered for each device; 0 = 64 */
+    uint32_t dedupe_size;       /* messages remembered for each device; 0 = 256 */
 };
 
 /* VG_REJECT connector.mapping: a mapping file is wrong; the text names file, line and column of the

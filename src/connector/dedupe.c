@@ -13,7 +13,7 @@
 
 #include <stdlib.h>
 
-#define SIZE_USUAL 64
+#define SIZE_USUAL 256
 #define SIZE_MAX_COUNT 4096
 #define DEVICES_MAX 100000
 

@@ -11,7 +11,7 @@
 
 struct dedupe;
 
-/* `size`: messages remembered for each device; 0 = 64, at most 4,096. */
+/* `size`: messages remembered for each device; 0 = 256, at most 4,096. */
 VG_CHECK enum vg_status dedupe_open(uint32_t size, struct dedupe **ret_dedupe, struct vg_err *err);
 void dedupe_close(struct dedupe *dedupe); /* NULL is fine */
 

@@ -20,14 +20,14 @@ def main(checks, work):
     chance = h.seeded("kill9")
     refusing = h.random.Random(chance.random())
     cards = h.CardReceiver(refuse=lambda number: refusing.random() < 0.3)
-    hub = h.Program(work, "hub", lake__flush="1s", care__report_every="2s", alert__close="500ms", score__tick="2s",
+    hub = h.Program(work, "hub", lake__flush="1s", care__report_every="2s", alert__close="500ms", score__tick="2s", stream__partitions=2,
                     notify__webhook_url=cards.url("/webhook"))
     hub.start(60)
     hub.make_token()
     ward = load.Ward(6, ill_count=2)
     ward.seed(hub)
     passwords = {device: hub.add_device(device) for device in ward.devices}
-    clients = ward.clients(hub, passwords, window=16, pause_s=0.025)
+    clients = ward.clients(hub, passwords, window=16, pause_s=0.01)
     for client in clients:
         client.start()
     h.wait_for("the load", lambda: load.total_acked(clients) > 50)

@@ -166,6 +166,8 @@ class Program:
             "score.model": SOURCE / "models/sepsis-vitals" if (SOURCE / "models/sepsis-vitals/model.json").exists() else "",
         }
         self.settings.update({key.replace("__", "."): value for key, value in settings.items()})
+        # VIGIL_SET="score.model= log.level=debug": for trying something out
+        self.settings.update(word.split("=", 1) for word in os.environ.get("VIGIL_SET", "").split())
         self.process = None
         self.ports = {}
         self.token = None
@@ -255,7 +257,17 @@ class Program:
         path.write_text(password + "\n")
         path.chmod(0o600)
         self.cli("device", "add", device, *options, "--password-file", str(path))
+        if self.is_alive():  # the hub looks for news in the registry now and then
+            wait_for(f"the hub to know {device}", lambda: self.may_connect(device, password), 10)
         return password
+
+    def may_connect(self, device, password):
+        stream = tls_socket(self)
+        try:
+            stream.sendall(mqtt_connect(device, password))
+            return mqtt_read(stream) == (2, b"\x00\x00")
+        finally:
+            stream.close()
 
     def add_user(self, name, role, password):
         path = self.cwd / f"password-user-{name}"
