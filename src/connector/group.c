@@ -67,6 +67,21 @@ static bool grow(struct group_table *table, struct vg_arena *arena)
     return true;
 }
 
+/* The hash of what makes it this Observation, after its time in milliseconds where that is part of
+ * the key: so what is written together lies together in the store, whose pages are ordered by id.
+ */
+static void make_id(struct vg_slice key, int64_t start_us, char id[static 65])
+{
+    char hex[65], time[17];
+
+    vg_sha256_hex(key, hex);
+    (void)snprintf(time, sizeof(time), "%012llx",
+                   (unsigned long long)(start_us > 0 ? start_us / 1000 : 0) & 0xffffffffffffu);
+    memcpy(id, time, 12);
+    memcpy(id + 12, hex, 52);
+    id[64] = '\0';
+}
+
 enum vg_status group_open(struct group_table *table, struct vg_arena *arena,
                           const struct fhir_template *t, const struct measurement *m,
                           struct vg_slice patient, struct vg_slice device,
@@ -110,7 +125,7 @@ enum vg_status group_open(struct group_table *table, struct vg_arena *arena,
     }
     put(&key, VG_SLICE("/"));
     put_escaped(&key, t->type_name);
-    vg_sha256_hex(key, id);
+    make_id(key, has_correlation ? 0 : start_us, id);
     identifier = vg_slice_from(key, sizeof(prefix) - 1);
 
     at = vg_slice_hash((struct vg_slice){id, 64}) & (table->capacity - 1);

@@ -187,14 +187,16 @@ static void test_instant(void)
         "\"value\":72.50,\"unit\":\"/min\",\"system\":\"http://unitsofmeasure.org\",\"code\":\"/min"
         "\"}}";
     struct store store = {.count = 0};
-    char text[2048], hex[65];
+    char text[2048], hex[65], id[77];
 
     CHECK(play(&store, &r, 1) == NULL && store.count == 1);
     vg_sha256_hex(VG_SLICE("https://vigil.health/connector_p1/d1/20260314100000.250000Z/hr"), hex);
-    CHECK(strcmp(store.rows[0].id, hex) == 0);
+    /* 2026-03-14T10:00:00.250Z in milliseconds, then the hash. */
+    (void)snprintf(id, sizeof(id), "%012llx%.52s", 1773482400250ULL, hex);
+    CHECK(strcmp(store.rows[0].id, id) == 0);
 #pragma GCC diagnostic push
 #pragma GCC diagnostic ignored "-Wformat-nonliteral"
-    (void)snprintf(text, sizeof(text), want, hex);
+    (void)snprintf(text, sizeof(text), want, id);
 #pragma GCC diagnostic pop
     if (!CHECK(store.rows[0].len == strlen(text) &&
                memcmp(store.rows[0].text, text, strlen(text)) == 0))
