@@ -127,7 +127,7 @@ const struct vg_option settings_options[] = {
      "vigil edge: its password; file:PATH reads it from a file."},
     {"edge.ca", VG_OPTION_PATH, AT(edge_ca), "", "", 0, 0, NULL,
      "vigil edge: PEM of the authority that signed the hub's certificate."},
-    {"edge.inflight_max", VG_OPTION_INTEGER, AT(edge_inflight_max), "100", "messages", 1, 1000,
+    {"edge.inflight_max", VG_OPTION_INTEGER, AT(edge_inflight_max), "100", "messages", 1, 250,
      NULL, "vigil edge: messages on their way without an acknowledgement."},
 };
 const size_t settings_option_count = sizeof(settings_options) / sizeof(settings_options[0]);

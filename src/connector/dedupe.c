@@ -112,7 +112,7 @@ static void remember(struct dedupe *d, struct device *device, struct mark mark)
 bool dedupe_is_repeat(struct dedupe *d, const struct stream_record *record)
 {
     struct vg_slice mid = {0}, name, value;
-    bool is_dup = false, is_replay = false;
+    bool is_dup = false, is_edge_dup = false, is_replay = false;
     struct mark mark = {0, vg_slice_hash(record->value)};
     struct device *device = device_of(d, record->key);
     size_t cursor = 0;
@@ -124,6 +124,8 @@ bool dedupe_is_repeat(struct dedupe *d, const struct stream_record *record)
             mid = value;
         else if (vg_slice_is(name, "dup"))
             is_dup = true;
+        else if (vg_slice_is(name, "edge-dup"))
+            is_edge_dup = true;
         else if (vg_slice_is(name, "replay-of"))
             is_replay = true;
         else if (vg_slice_is(name, "ctime") || vg_slice_starts(name, VG_SLICE("p.")))
@@ -131,10 +133,12 @@ bool dedupe_is_repeat(struct dedupe *d, const struct stream_record *record)
     }
     if (mid.len > 0)
         mark.mid = vg_slice_hash(mid) | 1;
+    /* To a gateway the device's repeat is a message of its own, with an id of its own: the bytes
+     * tell (the device's id is among them, as a property). */
     if (!is_replay && (mark.mid || is_dup))
         for (uint32_t i = 0; i < device->count; i++)
             if (device->marks[i].bytes == mark.bytes &&
-                (!mark.mid || device->marks[i].mid == mark.mid))
+                (!mark.mid || is_edge_dup || device->marks[i].mid == mark.mid))
                 return true;
     remember(d, device, mark);
     return false;

@@ -13,7 +13,7 @@ static bool repeat(struct dedupe *d, const char *device, const char *body, const
     if (mid)
         stream_header_put(&headers, "mid", vg_slice_of(mid));
     if (dup)
-        stream_header_put(&headers, "dup", vg_slice_of(dup));
+        stream_header_put(&headers, strcmp(dup, "edge") == 0 ? "edge-dup" : "dup", VG_SLICE("1"));
     if (property)
         stream_header_put(&headers, "p.x", vg_slice_of(property));
     record.headers = vg_buf_slice(&headers);
@@ -37,6 +37,11 @@ static void test_what_is_a_repeat(void)
     CHECK(!repeat(d, "a", "3", NULL, NULL, NULL));
     CHECK(!repeat(d, "a", "3", NULL, NULL, NULL)); /* nobody says that it is one */
     CHECK(repeat(d, "a", "3", NULL, "1", NULL));
+    /* A gateway gives a device's repeat an id of its own, and says what the device said. */
+    CHECK(!repeat(d, "a", "4", "gw:0-1", NULL, "id"));
+    CHECK(!repeat(d, "a", "4", "gw:0-2", "1", "id"));
+    CHECK(repeat(d, "a", "4", "gw:0-3", "edge", "id"));
+    CHECK(!repeat(d, "a", "4", "gw:0-4", "edge", "other id"));
     dedupe_close(d);
 }
 

@@ -26,7 +26,7 @@
 
 #define INFLIGHT_USUAL 100u
 #define INFLIGHT_MOST 10000u
-#define BATCH_COUNT_MAX 1000u
+#define BATCH_COUNT_MAX 250u /* a crash repeats so many: fewer than a hub remembers of a device */
 #define CONNECT_WAIT_US (2 * VG_SECOND_US)
 #define ACK_WAIT_US (10 * VG_SECOND_US)
 #define WAIT_MS 100 /* the longest until edge_stop() is seen */
@@ -183,7 +183,10 @@ static bool topic_make(struct edge *edge, const struct stream_record *record)
             put_pair(out, VG_SLICE("edge-mid"), value);
         else if (vg_slice_is(name, "ctime"))
             put_pair(out, VG_SLICE("$.ctime"), value);
-        else if (vg_slice_starts(name, VG_SLICE("p.")) && !vg_slice_is(name, "p.$.edge-time"))
+        else if (vg_slice_is(name, "dup") || vg_slice_is(name, "edge-dup"))
+            put_pair(out, VG_SLICE("$.edge-dup"), VG_SLICE("1"));
+        else if (vg_slice_starts(name, VG_SLICE("p.")) &&
+                 !vg_slice_starts(name, VG_SLICE("p.$.edge-")))
             put_pair(out, vg_slice_from(name, 2), value); /* a device cannot speak as a gateway */
     }
     vg_buf_put_byte(out, 0);

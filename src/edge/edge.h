@@ -7,8 +7,9 @@
  *             After a broken connection a message may arrive twice, with the same $.mid.
  *
  * A record goes to devices/{device}/messages/events/{bag} with its own properties, $.mid =
- * {gateway}:{partition}-{seq}, $.edge-time = when this gateway had received it (ISO 8601), and
- * edge-mid = the device's own message id, when it gave one. What upstream refuses for good is
+ * {gateway}:{partition}-{seq}, $.edge-time = when this gateway had received it (ISO 8601),
+ * edge-mid = the device's own message id, when it gave one, and $.edge-dup = 1 when the device said
+ * that it may have sent it before. What upstream refuses for good is
  * dead-lettered here.
  */
 #ifndef VG_EDGE_EDGE_H

@@ -3,8 +3,8 @@
  * devices/{id}/messages/events/{bag}: the bag is url-encoded name=value pairs joined with '&'.
  * $.mid and $.ctime have headers of their own; everything else, also Azure's other $. names,
  * becomes p.NAME, so nothing that a device said is lost. A gateway that brings another device's
- * message says with $.edge-time when it had received it; from anyone else that name is a property
- * like any other.
+ * message says with $.edge-time when it had received it, and with $.edge-dup that the device may
+ * have sent it before; from anyone else these names are properties like any other.
  */
 #include "hub/hub_int.h"
 
@@ -46,6 +46,8 @@ bool message_put_property(struct vg_buf *headers, struct vg_slice name, struct v
         stream_header_put(headers, "ctime", value);
     } else if (is_from_gateway && vg_slice_is(name, "$.edge-time")) {
         stream_header_put(headers, "edge-time", value);
+    } else if (is_from_gateway && vg_slice_is(name, "$.edge-dup")) {
+        stream_header_put(headers, "edge-dup", value);
     } else {
         if (name.len == 0 || name.len > 250)
             return false;

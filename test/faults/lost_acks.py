@@ -2,7 +2,8 @@
 """lost_acks.py -- the acknowledgements never reach the device, and it sends everything again.
 
 As many messages as the hub lets wait (hub.inflight_max), all stored, none known to be; then the connection
-breaks, by itself or with a kill -9 of the hub, and each comes once more with DUP. Each counts once.
+breaks, by itself or with a kill -9 of the hub, and each comes once more with DUP: to the hub, or to a gateway
+before it, which may be killed too while it forwards. Each counts once.
 """
 import pathlib
 import sys
@@ -26,25 +27,33 @@ def send_all(hub, device, password, messages, is_dup):
 def main(checks, work):
     hub = h.Program(work, "hub", lake__flush="1s").start(60)
     hub.make_token()
-    ward = load.Ward(2)
+    ward = load.Ward(4)
     ward.seed(hub)
-    passwords = {device: hub.add_device(device) for device in ward.devices}
+    passwords = {device: hub.add_device(device) for device in ward.devices[:2]}
+    hub.add_device("gw-1", "--gateway")
+    for device in ward.devices[2:]:
+        hub.add_device(device, "--through", "gw-1")
+    edge = h.Program(work, "edge", kind="edge", edge__upstream_host="127.0.0.1", edge__upstream_port=hub.ports["mqtts"],
+                     edge__gateway="gw-1", edge__password=f"file:{work / 'password-gw-1'}", edge__ca=hub.ca).start(60)
+    passwords |= {device: edge.add_device(device) for device in ward.devices[2:]}
 
     def rows(device):
         found = hub.lake_rows(f"SELECT count(*) AS n, count(DISTINCT effectiveTime) AS times FROM {{enriched}} WHERE deviceId = '{device}'")[0]
         return found["n"], found["times"]
 
-    for device, what, do in (("bed-0", "the connection breaks", None), ("bed-1", "the hub is killed", hub.kill)):
+    for device, door, what, killed in (("bed-0", hub, "the connection breaks", None), ("bed-1", hub, "the hub is killed", hub),
+                                       ("bed-2", edge, "the connection to the gateway breaks", None),
+                                       ("bed-3", edge, "the gateway is killed", edge)):
         checks.heading(f"{COUNT} messages whose acknowledgements are lost: {what}")
         messages = [ward.make(device, number) for number in range(COUNT)]
-        stream = send_all(hub, device, passwords[device], messages, False)
+        stream = send_all(door, device, passwords[device], messages, False)
         h.wait_for("all messages in the lake", lambda d=device: rows(d)[1] >= COUNT, 60, every_s=0.3)
-        if do:
-            do()
+        if killed:
+            killed.kill()
         stream.close()
-        if do:
-            hub.start(60)
-        stream = send_all(hub, device, passwords[device], messages, True)
+        if killed:
+            killed.start(60)
+        stream = send_all(door, device, passwords[device], messages, True)
         acked = [h.mqtt_read(stream) for _ in messages]
         checks.check("each repeat is acknowledged", [a[1] for a in acked], [n.to_bytes(2, "big") for n in range(1, COUNT + 1)])
         last = ward.make(device, COUNT)
@@ -54,7 +63,8 @@ def main(checks, work):
         h.wait_for("the last message in the lake", lambda d=device: rows(d)[1] > COUNT, 60, every_s=0.3)
         checks.check("each message counts once in the lake (rows, distinct times)", rows(device), (COUNT + 1, COUNT + 1))
         checks.check("each message is one Observation", load.count(hub, f"Observation?patient={ward.patient(device)}"), COUNT + 1)
-    checks.check("no dead letters", hub.letters(), [])
+    checks.check("no dead letters", hub.letters() + edge.letters(), [])
+    checks.check("the gateway ends cleanly", edge.stop(), 0)
     checks.check("the hub ends cleanly", hub.stop(), 0)
 
 
