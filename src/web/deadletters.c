@@ -1,4 +1,5 @@
-/* deadletters.c -- GET /api/deadletters?count=100: what could not be processed, newest first.
+/* deadletters.c -- GET /api/deadletters?count=100: what could not be processed, newest first; and
+ * POST /api/deadletters/{id}/replay: trying one again.
  *
  * A partition's log is read forwards only, so the end of it is read in windows that grow until they
  * hold enough letters (or reach the beginning, or take too long). Payloads are patient data: for
@@ -6,6 +7,9 @@
  */
 #include "web/web_int.h"
 
+#include "stream/deadletter.h"
+
+#include <stdio.h>
 #include <stdlib.h>
 
 #define COUNT_USUAL 100
@@ -17,11 +21,14 @@
 struct letter {
     int64_t time_us;
     struct vg_buf json;
+    uint32_t partition;
+    uint64_t seq;
 };
 
 struct letters {
     struct letter *items; /* newest first, at most `max` and BYTES_MAX */
     size_t count, max, bytes;
+    uint32_t partition; /* that is being read */
 };
 
 static void drop_last(struct letters *letters)
@@ -43,6 +50,8 @@ static void keep(struct letters *letters, const struct stream_record *record)
         return;
     if (letters->count == letters->max)
         drop_last(letters);
+    letter.partition = letters->partition;
+    letter.seq = record->seq;
     vg_buf_init(&letter.json, BYTES_MAX);
     vg_buf_put(&letter.json, record->value);
     memmove(&letters->items[at + 1], &letters->items[at],
@@ -91,6 +100,7 @@ static enum vg_status read_partition(struct stream *stream, uint32_t partition, 
     st = stream_consumer_open(stream, partition, STREAM_DEADLETTER, "web!", &consumer, err);
     if (st != VG_OK)
         return st;
+    letters->partition = partition;
     to = stream_position(consumer);
     while (st == VG_OK && to > 0 && all < letters->max && vg_mono_us() < until_us) {
         from = to > width ? to - width : 0;
@@ -101,6 +111,48 @@ static enum vg_status read_partition(struct stream *stream, uint32_t partition, 
     }
     stream_consumer_close(consumer);
     return st;
+}
+
+/* The letter's own place first: it is what a replay asks for. */
+static void write_letter(struct vg_json_writer *w, const struct letter *letter,
+                         const struct vg_json *json)
+{
+    char id[48];
+
+    (void)snprintf(id, sizeof(id), "%u-%llu", letter->partition, (unsigned long long)letter->seq);
+    vg_json_open_object(w);
+    vg_json_member_string(w, "id", vg_slice_of(id));
+    for (const struct vg_json *m = json->child; m; m = m->next) {
+        vg_json_name_slice(w, m->name);
+        vg_json_put_raw(w, m->source);
+    }
+    vg_json_close_object(w);
+}
+
+/* POST /api/deadletters/{id}/replay */
+enum vg_status web_deadletter_replay(struct web_call *call, struct vg_err *err)
+{
+    struct vg_slice what = call->tail, id = vg_slice_cut(&what, '/'), rest = id;
+    struct vg_slice first = vg_slice_cut(&rest, '-');
+    uint64_t partition, seq, raw_seq = 0;
+    struct vg_json_writer w;
+    enum vg_status st;
+
+    if (!vg_slice_is(what, "replay") || !vg_slice_to_u64(first, &partition) ||
+        !vg_slice_to_u64(rest, &seq) || partition >= stream_partitions(call->web->config.stream))
+        return VG_END;
+    st =
+        stream_deadletter_replay(call->web->config.stream, (uint32_t)partition, seq, &raw_seq, err);
+    if (st == VG_REJECT)
+        call->http_status = 409;
+    if (st != VG_OK)
+        return st;
+    web_audit(call->web, vg_slice_of(call->user.name), "deadletters.replay", id);
+    vg_json_writer_init(&w, &call->out);
+    vg_json_open_object(&w);
+    vg_json_member_i64(&w, "seq", (int64_t)raw_seq);
+    vg_json_close_object(&w);
+    return VG_OK;
 }
 
 enum vg_status web_deadletters(struct web_call *call, struct vg_err *err)
@@ -130,7 +182,7 @@ enum vg_status web_deadletters(struct web_call *call, struct vg_err *err)
             vg_arena_reset(&call->arena);
             if (vg_json_parse(&call->arena, vg_buf_slice(&letters.items[i].json), NULL, &root, NULL,
                               NULL) == VG_OK)
-                vg_json_put_raw(&w, vg_buf_slice(&letters.items[i].json));
+                write_letter(&w, &letters.items[i], root);
         }
         vg_json_close_array(&w);
         vg_json_close_object(&w);

@@ -34,6 +34,7 @@ static const struct web_route routes[] = {
     {"GET", "/api/steps", WEB_ANY, web_steps, NULL, false},
     {"GET", "/api/trace/*", WEB_STAFF, web_trace_call, NULL, true},
     {"GET", "/api/deadletters", WEB_COORDINATOR | WEB_ADMIN, web_deadletters, "count", true},
+    {"POST", "/api/deadletters/*", WEB_COORDINATOR | WEB_ADMIN, web_deadletter_replay, NULL, true},
     {"GET", "/api/model", WEB_ANY, web_model, NULL, false},
     {"GET", "/api/health", 0, web_health, NULL, false},
     {"GET", "/metrics", 0, web_metrics, NULL, false},

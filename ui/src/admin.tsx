@@ -21,18 +21,30 @@ export function Outbox() {
   );
 }
 
-type Letter = { stage: string; reason: string; text: string; topic: string; partition: number; seq: number; time: string; key: string; payload: string; payloadEncoding: string };
+type Letter = { id: string; stage: string; reason: string; text: string; topic: string; partition: number; seq: number; time: string; key: string; payload: string; payloadEncoding: string };
 export function DeadLetters() {
   const { data, error, reload } = useFetched('letters', () => api<{ letters: Letter[] }>('GET', '/deadletters?count=100', { isBackground: true }), 15_000);
+  const [said, say] = useState('');
+  const replay = async (letter: Letter) => {
+    try {
+      await api('POST', `/deadletters/${letter.id}/replay`, { body: {} });
+      say(`The message of ${letter.key} takes the whole way again.`);
+      reload();
+    } catch (failure) {
+      say((failure as Error).message);
+    }
+  };
   return (
     <>
-      <div class="page-head"><Heading>Dead letters</Heading><p class="muted">What could not be processed, newest first. Replay with <code>vigil deadletter replay</code>.</p></div>
+      <div class="page-head"><Heading>Dead letters</Heading><p class="muted">What could not be processed, newest first. Mend the cause (the mapping, the patient's link), then try again.</p></div>
+      <p role="status" aria-live="polite">{said}</p>
       {error && <Failure text={error} retry={reload} />}
       {!data ? !error && <Loading what="the dead letters" /> : data.letters.length === 0 ? <p class="empty">None: everything that came could be processed.</p> : (
         <ol class="letters">{data.letters.map((l) => (
-          <li key={`${l.topic} ${l.partition} ${l.seq}`} class="card">
+          <li key={l.id} class="card">
             <div><b>{l.reason}</b> <span class="muted">{l.stage} · {l.topic} {l.partition}-{l.seq} · from {l.key} · <Age time={l.time} /> ago</span></div>
             <p>{l.text}</p>
+            <button type="button" data-testid="replay-button" onClick={() => void replay(l)}>Try again<span class="sr"> the message of {l.key}</span></button>
             <details><summary>Payload</summary><pre tabIndex={0} role="region" aria-label="Payload">{l.payload}</pre>{l.payloadEncoding === 'base64' && <p class="muted">base64</p>}</details>
           </li>
         ))}</ol>

@@ -1,7 +1,8 @@
 // board.tsx -- step 15: who needs somebody first.
-import { signal } from '@preact/signals';
+import { effect, signal } from '@preact/signals';
+import type { VNode } from 'preact';
 import { bandLevel, consciousnessText, DIASTOLIC, freshness, number, trendOf, unitText, VITALS, type VitalInfo } from './logic';
-import { mayAct } from './api';
+import { mayAct, me } from './api';
 import { hasBoard, held, items, loadError, now, ordered, rows } from './live';
 import { Age, Failure, FlagBadge, Heading, Link, Loading, News2, Risk, Spark } from './ui';
 import type { Row } from './types';
@@ -57,6 +58,19 @@ function BoardRow({ row }: { row: Row }) {
   );
 }
 
+// A row that has not changed is not built again: Preact leaves the same node alone. Ages in it follow
+// the clock by themselves.
+let built = new WeakMap<Row, VNode>();
+effect(() => {
+  void me.value; // another person may see other things
+  built = new WeakMap();
+});
+function rowOf(row: Row): VNode {
+  const node = built.get(row) ?? <BoardRow key={row.patientId} row={row} />;
+  built.set(row, node);
+  return node;
+}
+
 export function Board() {
   const all = ordered.value;
   const units = [...new Set(all.map((row) => row.unit).filter(Boolean))].sort();
@@ -91,7 +105,7 @@ export function Board() {
       <ol class="board" data-testid="board" aria-label="Patients by acuity"
         onFocusIn={(e) => { if ((e.target as Element).matches(':focus-visible') && !held.value) held.value = Object.values(ordered.value).map((r) => r.patientId); }}
         onFocusOut={(e) => { if (!e.currentTarget.contains(e.relatedTarget as Node | null)) held.value = null; }}>
-        {list.map((row) => <BoardRow key={row.patientId} row={row} />)}
+        {list.map(rowOf)}
       </ol>
       {hasBoard.value && <p class="muted foot">{Object.keys(rows.value).length} patients, ordered by open flag, NEWS2, risk. NEWS2 “5–8” means: 5 with what is known, 8 at most when the missing parts come.</p>}
     </>

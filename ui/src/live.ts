@@ -65,16 +65,32 @@ export function putItem(item: Item | null) {
   if (item) items.value = { ...items.value, [String(item.id)]: item };
 }
 
+// Rows that came within one twentieth of a second are drawn together.
+const DRAW_MS = 50;
+let waiting: Row[] = [];
+function putRow(row: Row) {
+  waiting.push(row);
+  if (waiting.length > 1) return;
+  setTimeout(() => {
+    let all = rows.value;
+    for (const one of waiting) {
+      const old = all[one.patientId];
+      if (one.flag && old && old.flag?.id !== one.flag.id)
+        announcement.value = `New ${one.flag.severity} flag, ${one.location}: ${plainUnits(one.flag.title)}`;
+      all = mergeRow(all, one);
+    }
+    waiting = [];
+    if (me.value) rows.value = all;
+  }, DRAW_MS);
+}
+
 async function take(event: { id: string | null; event: string; data: string }) {
   lastHeard.value = Date.now();
   tick.value = Math.max(tick.value, lastHeard.value);
   if (event.id) lastId = event.id;
   const data = JSON.parse(event.data);
   if (event.event === 'patient') {
-    const old = rows.value[data.patientId];
-    if (data.flag && old && old.flag?.id !== data.flag.id)
-      announcement.value = `New ${data.flag.severity} flag, ${data.location}: ${plainUnits(data.flag.title)}`;
-    rows.value = mergeRow(rows.value, data);
+    putRow(data);
   } else if (event.event === 'item') {
     putItem(data);
   } else if (event.event === 'health') {
@@ -148,6 +164,7 @@ export function retryNow() {
 export function forget() {
   abort?.abort();
   wake?.();
+  waiting = [];
   rows.value = {};
   items.value = {};
   health.value = null;
