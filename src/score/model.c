@@ -28,7 +28,7 @@
 const char *__tsan_default_suppressions(void);
 __attribute__((weak)) const char *__tsan_default_suppressions(void)
 {
-    return "called_from_lib:libgomp.so.1\nrace:libxgboost.so.0\n";
+    return "called_from_lib:libgomp.so.1\ncalled_from_lib:libstdc++.so.6\nrace:libxgboost.so.0\n";
 }
 #endif
 

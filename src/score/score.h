@@ -70,7 +70,7 @@ struct score_train_config {
     const char *out_dir; /* gets model.json and card.json */
     uint64_t seed;       /* 0 = 1; the same seed and threads give the same bytes */
     uint32_t threads;    /* 0 = 1: they wait for each other, which is slow on a busy machine */
-    uint32_t rounds_max; /* trees; 0 = 600; training stops early */
+    uint32_t rounds_max; /* trees; 0 = 1,000; training stops early */
     /* From the caller's thread, about twice a second; done is 0 to 1 within the phase, left_us -1
      * while it is not known. May be NULL. */
     void (*progress)(void *ctx, const char *phase, double done, int64_t left_us);
