@@ -47,7 +47,7 @@ void vg_random(void *out, size_t len)
 
 void vg_random_password(char *out, size_t length)
 {
-    static const char letters[] = "abcdefghijkmnpqrstuvwxyz23456789"; /* no l, o, 0, 1 */
+    static const char letters[] = "abcdefghjkmnpqrstuvwxyz23456789"; /* no i, l, o, 0, 1 */
 
     for (size_t i = 0; i < length; i++)
         out[i] = letters[randombytes_uniform(sizeof(letters) - 1)];

@@ -128,8 +128,7 @@ void web_audit_later(struct web *web, struct vg_slice user, const char *what,
 /* ---- one file per area ---- */
 web_handler web_board, web_health, web_events, web_patient, web_worklist, web_worklist_act,
     web_lists, web_list_make, web_list, web_list_put, web_report, web_outbox, web_steps,
-    web_trace_call, web_deadletters, web_model, web_metrics;
-web_trace_call, web_deadletter_replay, web_model, web_metrics;
+    web_trace_call, web_deadletters, web_deadletter_replay, web_model, web_metrics;
 vg_http_handler web_asset;
 
 /* ---- shared helpers ---- */

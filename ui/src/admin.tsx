@@ -1,4 +1,5 @@
 // admin.tsx -- what did not go through: cards (step 18) and dead letters; and the model card.
+import { useState } from 'preact/hooks';
 import { api } from './api';
 import { dayClock } from './logic';
 import { Age, Failure, Heading, Loading, useFetched } from './ui';
