@@ -17,7 +17,7 @@ BACKLOG = 400  # messages that gather at the gateway in an outage
 def main(checks, work):
     hub = h.Program(work, "hub", lake__flush="1s").start(60)
     hub.make_token()
-    ward = load.Ward(3)
+    ward = load.Ward(2)
     ward.seed(hub)
     hub.add_device("gw-1", "--gateway")
     for device in ward.devices:

@@ -135,6 +135,10 @@ async function main() {
   await login(admin, task.users.admin);
   for (const [i, name] of ['model', 'outbox', 'deadletters'].entries()) {
     await visit(admin, name);
+    if (name === 'deadletters') {
+      await admin.waitForSelector('.letters li');
+      check('a dead letter names device and reason', /bed-stranger/.test(await admin.textContent('.letters')) && /connector\.identity/.test(await admin.textContent('.letters')));
+    }
     await look(admin, `${11 + i}-${name}`);
   }
   const phone = await person({ width: 390, height: 844 });
