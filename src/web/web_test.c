@@ -8,6 +8,7 @@
 #include "web/web_int.h"
 
 #include <curl/curl.h>
+#include <ftw.h>
 #include <pthread.h>
 #include <unistd.h>
 
@@ -780,6 +781,12 @@ static bool open_all(void)
     return ok;
 }
 
+static int remove_one(const char *path, const struct stat *st, int type, struct FTW *at)
+{
+    (void)st, (void)type, (void)at;
+    return remove(path);
+}
+
 int main(void)
 {
     char dir[] = "/tmp/vigil-web-XXXXXX";
@@ -813,5 +820,6 @@ int main(void)
     stream_close(journal);
     care_close(care);
     curl_global_cleanup();
+    CHECK(nftw(root, remove_one, 8, FTW_DEPTH | FTW_PHYS) == 0);
     return vg_test_report();
 }
