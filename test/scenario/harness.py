@@ -79,7 +79,7 @@ def short(value, limit=700):
 
 
 def skip(why):
-    print(f"SKIPPED: {why}", flush=True)
+    print(f"SKIPPED {why}", flush=True)
     sys.exit(SKIPPED)
 
 
