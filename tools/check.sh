@@ -36,7 +36,7 @@ build() {
     return 1
 }
 
-ctest_in dev unit -R '^(unit/|tidy)'
+ctest_in dev unit -R '^(unit/|tidy|docs)'
 build tsan && ctest_in tsan threads -L threads
 build fuzz && ctest_in fuzz fuzz -R '^fuzz/'
 ctest_in release scenario -R '^(scenario|fault)/'
