@@ -4,7 +4,7 @@
 static enum rule_effect enter(struct care_alert_state *state, enum rule_phase phase,
                               int64_t time_us)
 {
-    state->phase = phase;
+    state->phase = (int)phase;
     state->since_us = time_us;
     state->evaluations = 0;
     return RULE_NOTHING;
