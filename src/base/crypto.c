@@ -83,6 +83,21 @@ enum vg_status vg_password_hash(struct vg_slice password, bool is_machine,
     return VG_OK;
 }
 
+void vg_password_hash_of_nobody(bool is_machine, char out[static VG_PASSWORD_HASH_SIZE])
+{
+    uint8_t random[48]; /* salt and hash */
+    char salt[32], hash[64];
+
+    randombytes_buf(random, sizeof(random));
+    (void)sodium_bin2base64(salt, sizeof(salt), random, 16,
+                            sodium_base64_VARIANT_ORIGINAL_NO_PADDING);
+    (void)sodium_bin2base64(hash, sizeof(hash), random + 16, 32,
+                            sodium_base64_VARIANT_ORIGINAL_NO_PADDING);
+    (void)snprintf(out, VG_PASSWORD_HASH_SIZE, "$argon2id$v=19$m=%zu,t=%d,p=1$%s$%s",
+                   (is_machine ? MACHINE_MEMORY_BYTES : PERSON_MEMORY_BYTES) >> 10,
+                   is_machine ? MACHINE_PASSES : PERSON_PASSES, salt, hash);
+}
+
 bool vg_password_verify(const char *hash, struct vg_slice password)
 {
     return crypto_pwhash_str_verify(hash, password.ptr ? password.ptr : "", password.len) == 0;

@@ -22,6 +22,9 @@ void vg_sha256_hex(struct vg_slice bytes, char out[static 65]);
 VG_CHECK enum vg_status vg_password_hash(struct vg_slice password, bool is_machine,
                                          char out[static VG_PASSWORD_HASH_SIZE],
                                          struct vg_err *err);
+/* A hash that no password fits, made without the work: to be verified for somebody unknown, so that
+ * time does not tell. */
+void vg_password_hash_of_nobody(bool is_machine, char out[static VG_PASSWORD_HASH_SIZE]);
 /* Constant-time; takes 10 to 100 ms: not in an event loop. */
 bool vg_password_verify(const char *hash, struct vg_slice password);
 

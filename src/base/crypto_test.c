@@ -34,6 +34,16 @@ static void test_a_password_verifies_and_another_does_not(void)
     CHECK(!vg_password_verify(machine, (struct vg_slice){0}));
     CHECK(!vg_password_verify("", VG_SLICE("s3cret")));
     CHECK(!vg_password_verify("$argon2id$broken", VG_SLICE("s3cret")));
+    for (int is_machine = 0; is_machine <= 1; is_machine++) {
+        char nobody[VG_PASSWORD_HASH_SIZE];
+        const char *real = is_machine ? machine : person;
+
+        /* The same parameters in the same form: verifying it takes as long. */
+        vg_password_hash_of_nobody(is_machine, nobody);
+        CHECK(strlen(nobody) == strlen(real));
+        CHECK(strncmp(nobody, real, strlen("$argon2id$v=19$m=65536,t=3,p=1$")) == 0);
+        CHECK(!vg_password_verify(nobody, VG_SLICE("s3cret")));
+    }
 }
 
 static void test_base64_and_hex_go_there_and_back(void)

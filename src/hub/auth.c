@@ -296,18 +296,15 @@ enum vg_status auth_open(struct hub *hub, struct vg_err *err)
 {
     struct auth *auth = calloc(1, sizeof(*auth));
     struct directory *directory = NULL;
-    char secret[33];
     enum vg_status st;
 
     if (!auth)
         return vg_fail(err, VG_RETRY, "hub.memory", 0, "no memory");
     hub->auth = auth;
     auth->hub = hub;
-    vg_random_password(secret, sizeof(secret) - 1);
     vg_random(hub->digest_key, sizeof(hub->digest_key));
-    st = vg_password_hash((struct vg_slice){secret, sizeof(secret) - 1}, true, auth->nobody, err);
-    if (st == VG_OK)
-        st = registry_open(hub->config.data_dir, &auth->registry, err);
+    vg_password_hash_of_nobody(true, auth->nobody);
+    st = registry_open(hub->config.data_dir, &auth->registry, err);
     if (st == VG_OK)
         st = registry_version(auth->registry, &auth->version, err);
     if (st == VG_OK)

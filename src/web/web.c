@@ -320,7 +320,6 @@ enum vg_status web_open(const struct web_config *config, struct web **ret_web, s
     struct vg_http_server_config server = {
         .address = config->address, .port = config->port, .idle_timeout_s = 75};
     struct web *web = calloc(1, sizeof(*web));
-    char random[33];
     enum vg_status st;
 
     if (!web)
@@ -332,10 +331,8 @@ enum vg_status web_open(const struct web_config *config, struct web **ret_web, s
         web->config.session_life_us = 12 * VG_HOUR_US;
     vg_map_init(&web->locks);
     pthread_mutex_init(&web->lock_mutex, NULL);
-    vg_random_password(random, sizeof(random) - 1);
-    st = vg_password_hash(vg_slice_of(random), false, web->nobody_hash, err);
-    if (st == VG_OK)
-        st = vg_loop_open("web", &web->loop, err);
+    vg_password_hash_of_nobody(false, web->nobody_hash);
+    st = vg_loop_open("web", &web->loop, err);
     if (st == VG_OK && config->cert_path)
         st = vg_tls_server_open(config->cert_path, config->key_path, &web->tls, err);
     server.tls = web->tls;
