@@ -33,7 +33,9 @@
 #include <stdio.h>
 #include <stdlib.h>
 
-#define OBSERVATIONS_PER_COMMIT 500
+/* Under a backlog: neighbours in the store share its pages, so a larger commit costs less for each
+ * (a fifth less than 500). While nothing waits a commit is as small as what came. */
+#define OBSERVATIONS_PER_COMMIT 2000
 #define ARENA_BYTES_MAX (128u << 20)
 #define MAPPING_BYTES_MAX (16u << 20)
 #define BODIES_BYTES_MAX (64u << 20)
@@ -77,7 +79,9 @@ struct connector {
     struct group_table groups;
     struct message *messages;
     size_t message_count, message_capacity;
-    struct newest *pending; /* newest times that count once this group is written */
+    struct newest *pending;    /* newest times that count once this group is written */
+    struct fhir_write *writes; /* OBSERVATIONS_PER_COMMIT of each */
+    struct fhir_written *written;
     struct vg_buf bodies, value, headers, fhir;
 
     struct vg_metric *messages_total, *repeats_total, *measurements_total, *observations_total,
@@ -134,8 +138,18 @@ enum vg_status connector_open(const struct connector_config *config,
         return vg_fail(err, VG_REJECT, "connector.config", 0,
                        "identity '%s': expected lookup or create", mode);
     c = calloc(1, sizeof(*c));
-    if (!c)
+    if (c) {
+        c->writes = calloc(OBSERVATIONS_PER_COMMIT, sizeof(*c->writes));
+        c->written = calloc(OBSERVATIONS_PER_COMMIT, sizeof(*c->written));
+    }
+    if (!c || !c->writes || !c->written) {
+        if (c) {
+            free(c->writes);
+            free(c->written);
+        }
+        free(c);
         return vg_fail(err, VG_FATAL, "connector.memory", 0, "no memory for the connector");
+    }
     c->config = *config;
     vg_arena_init(&c->mapping_arena, 4 * MAPPING_BYTES_MAX);
     vg_arena_init(&c->arena, ARENA_BYTES_MAX);
@@ -173,6 +187,8 @@ void connector_close(struct connector *c)
     dedupe_close(c->dedupe);
     vg_map_fini(&c->newest, free);
     free(c->messages);
+    free(c->writes);
+    free(c->written);
     vg_buf_fini(&c->bodies);
     vg_buf_fini(&c->value);
     vg_buf_fini(&c->headers);
@@ -403,8 +419,8 @@ static void refuse(struct connector *c, const struct observation *o, const struc
 static enum vg_status commit(struct connector *c, struct observation **observations, size_t count,
                              struct vg_err *err)
 {
-    struct fhir_write writes[OBSERVATIONS_PER_COMMIT];
-    struct fhir_written written[OBSERVATIONS_PER_COMMIT];
+    struct fhir_write *writes = c->writes;
+    struct fhir_written *written = c->written;
     size_t refused = 0, at = 0, step;
 
     vg_buf_clear(&c->bodies);

@@ -50,8 +50,8 @@
 #include <stdio.h>
 #include <stdlib.h>
 
-#define LOG_PAGES_USUAL 16384 /* 64 MiB: then it is copied */
-#define LOG_PAGES_MAX 131072  /* 512 MiB: then the writer helps, and waits */
+#define LOG_PAGES_USUAL 8192 /* 64 MiB: then it is copied */
+#define LOG_PAGES_MAX 65536  /* 512 MiB: then the writer helps, and waits */
 #define SEARCH_TIME_US (10 * VG_SECOND_US)
 #define READER_COUNT 8
 #define STATEMENTS_MAX 200
