@@ -37,6 +37,10 @@ static enum vg_status sqlite_open(const struct care_config *config, bool is_read
         return vg_fail(err, VG_RETRY, "care.memory", ENOMEM, "repository");
     self->sql.engine = &sql_engine_sqlite;
     st = vg_db_open(config->path, is_reader, &self->db, err);
+    /* Each patient's newest readings are at a place of their own: the writer keeps them all. */
+    if (st == VG_OK)
+        st = vg_db_exec(self->db,
+                        is_reader ? "PRAGMA cache_size=-4096" : "PRAGMA cache_size=-16384", err);
     if (st != VG_OK) {
         sqlite_close(&self->sql);
         return st;
