@@ -22,7 +22,9 @@
 
 #define BATCH_MAGIC 0x314a4756u /* "VGJ1" */
 #define BLOCK_BYTES 4096u
-#define READ_BYTES (512u << 10)
+/* Topics are interleaved: a device's message is some 12 KiB in the journal once all stages have had
+ * it, and what a reader that is behind gets at once is what stands in this. */
+#define READ_BYTES (4u << 20)
 #define RECORD_BYTES_MIN RECORD_HEADER_BYTES
 /* A search may check this many bytes of candidates: hostile bytes cannot make it quadratic. */
 #define SEARCH_CRC_BYTES_MAX ((uint64_t)1 << 30)
