@@ -54,7 +54,7 @@
 #define CONNECT_BATCH 64 /* logins at once: the hub hashes passwords */
 #define ILL_US (2 * VG_SECOND_US)
 #define WELL_US (6 * VG_SECOND_US)
-#define PROBE_PAUSE_US 1000
+#define PROBE_PAUSE_US 2000
 #define STEPS_EVERY_US (50 * 1000)
 
 struct options {
@@ -502,10 +502,12 @@ static void on_device(struct device *d)
     fill_window(d);
 }
 
-static void turn(int timeout_ms)
+static void turn(uint64_t timeout_us)
 {
     struct epoll_event events[256];
-    int count = epoll_wait(epoll_fd, events, 256, timeout_ms);
+    struct timespec timeout = {.tv_sec = (time_t)(timeout_us / 1000000),
+                               .tv_nsec = (long)(timeout_us % 1000000 * 1000)};
+    int count = epoll_pwait2(epoll_fd, events, 256, &timeout, NULL);
 
     for (int i = 0; i < count; i++) {
         struct wire *w = events[i].data.ptr;
@@ -546,10 +548,10 @@ static void connect_all(unsigned port, SSL_CTX *tls, struct vg_slice credentials
         devices[i].number = i + 1;
         connect_device(&devices[i], port, tls, line);
         while (online + CONNECT_BATCH < i + 1)
-            turn(1000);
+            turn(1000000);
     }
     while (online < options.beds)
-        turn(1000);
+        turn(1000000);
 }
 
 /* ---- the probe's thread ---- */
@@ -749,7 +751,7 @@ static void closed_loop(uint64_t end_ns)
     while (vg_mono_ns() < end_ns) {
         bool was_paused = is_paused;
 
-        turn(is_paused ? 1 : 10);
+        turn(is_paused ? 1000 : 10000);
         is_paused = acked > atomic_load(&steps.connected) + options.backlog;
         for (unsigned i = 0; i < options.beds && was_paused && !is_paused; i++)
             fill_window(&devices[i]);
@@ -776,7 +778,8 @@ static void open_loop(uint64_t end_ns, double rate)
             devices[at].next_due_ns += period_ns;
             at = (at + 1) % options.beds;
         }
-        turn(devices[at].next_due_ns > now_ns + 2000000 ? 1 : 0);
+        now_ns = vg_mono_ns();
+        turn(devices[at].next_due_ns > now_ns ? (devices[at].next_due_ns - now_ns) / 1000 : 0);
     }
 }
 
@@ -798,7 +801,7 @@ static struct result run_phase(double rate)
     atomic_store(&probe.is_measuring, false);
     last_ns = vg_mono_ns() + options.drain * 1000000000ull;
     while (!is_drained() && vg_mono_ns() < last_ns)
-        turn(5);
+        turn(5000);
     result.is_drained = is_drained();
     result.seconds = (double)(vg_mono_ns() - start_ns) / 1e9;
     /* Events and idle work that follow are not the messages'. */
@@ -810,7 +813,7 @@ static struct result run_phase(double rate)
     result.scored = atomic_load(&steps.scored) - scored;
     end_ns = vg_mono_ns() + 500000000ull;
     while (vg_mono_ns() < end_ns) /* the last events of the board */
-        turn(10);
+        turn(10000);
     return result;
 }
 
