@@ -10,7 +10,7 @@ JOBS ?= $(shell nproc)
 run: release
 	tools/run.sh
 
-check: dev release
+check: dev
 	tools/check.sh
 
 deps:

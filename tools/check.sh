@@ -30,8 +30,10 @@ ctest_in() {
     [ "$f" -eq 0 ] || sed -n '/Start/!p' "$log/$name.log" | grep -vE ' Passed ' | tail -n 120
 }
 
+# build PRESET [TARGET]
 build() {
-    cmake --preset "$1" >/dev/null && cmake --build "build/$1" -j "$jobs" >"$log/build-$1.log" 2>&1 && return
+    cmake --preset "$1" >/dev/null &&
+        cmake --build "build/$1" -j "$jobs" ${2:+--target "$2"} >"$log/build-$1.log" 2>&1 && return
     echo "== build $1 failed"; tail -n 40 "$log/build-$1.log"; failed=$((failed + 1))
     return 1
 }
@@ -39,7 +41,7 @@ build() {
 ctest_in dev unit -R '^(unit/|tidy|docs)'
 build tsan && ctest_in tsan threads -L threads
 build fuzz && ctest_in fuzz fuzz -R '^fuzz/'
-ctest_in release scenario -R '^(scenario|fault)/'
+build release vigil && ctest_in release scenario -R '^(scenario|fault)/'
 
 echo
 if [ "$skipped" -gt 0 ]; then

@@ -663,7 +663,7 @@ static void make_disk(unsigned count, unsigned seed, const char *dir, struct ack
 
         if (len != 24 && strcmp(names[file], "spare") != 0)
             continue;
-        (void)snprintf(path, sizeof(path), "%s/p0000/%s", dir, names[file]);
+        (void)snprintf(path, sizeof(path), "%s/p0000/%.31s", dir, names[file]);
         int fd = open(path, O_WRONLY | O_CREAT | O_TRUNC, 0600);
 
         CHECK(fd >= 0 && write(fd, content[file], sizes[file]) == (ssize_t)sizes[file]);

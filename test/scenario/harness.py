@@ -284,6 +284,10 @@ class Program:
     def lake_rows(self, sql):
         return json.loads(self.cli("lake", "query", sql)[1])
 
+    def records(self, topic, trace):
+        out = self.cli("records", topic, "--trace", trace)[1].decode()
+        return [json.loads(line) for line in out.splitlines()]
+
     def letters(self):
         out = self.cli("deadletter", "list", "--json")[1].decode()
         return [json.loads(line) for line in out.splitlines() if line.strip()]

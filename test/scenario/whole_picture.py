@@ -313,6 +313,16 @@ def main(checks, work):
     for step in (6, 7, 8):
         check(f"the journal holds step {step} of bed-2's newest message, after receipt",
               [line.get("time", "") >= newest["received"] for line in by_step[step]], lambda f: f and all(f))
+    records = {t: [r for r in hub.records(t, newest["id"]) if r["value"].get("Type", r["value"].get("type")) == "heartrate"]
+               for t in ("iomt.normalized", "iomt.enriched")}
+    check("the normalized record has MedTech's form",
+          [(list(r["value"]), r["key"], [float(p["Value"]) for p in r["value"]["Properties"]]) for r in records["iomt.normalized"]],
+          [(["Type", "OccurrenceTimeUtc", "IngestionTimeUtc", "DeviceId", "PatientId", "EncounterId", "CorrelationId", "Properties"],
+            "bed-2", [float(VERY_ILL["hr"])])])
+    check("the enriched record has the patient merged in, and is keyed by the patient",
+          [(r["key"], r["value"]["patientId"], r["value"]["patient"]["gender"], r["value"]["location"], r["value"]["deviceId"],
+            r["value"]["values"][0]["code"], float(r["value"]["values"][0]["value"])) for r in records["iomt.enriched"]],
+          [(SICK, SICK, "male", "Ward 4, Bed 2", "bed-2", "8867-4", float(VERY_ILL["hr"]))])
     row = h.wait_for("the newest message in the lake", lambda: hub.lake_rows(
         f"SELECT patientId, deviceId, encounterId, location, unit, ageYears, gender, value, valueUnit, code, type FROM {{enriched}} "
         f"WHERE list_contains(string_split(trace, ' '), '{newest['id']}') AND code = '8867-4'"))[0]
