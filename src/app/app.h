@@ -18,6 +18,7 @@ int cmd_archive(int argc, char **argv);
 int cmd_deadletter(int argc, char **argv);
 int cmd_trace(int argc, char **argv);
 int cmd_user(int argc, char **argv);
+int cmd_records(int argc, char **argv);
 int cmd_lake(int argc, char **argv);
 int cmd_train(int argc, char **argv);
 int cmd_config(int argc, char **argv);

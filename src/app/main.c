@@ -21,6 +21,7 @@ static const struct {
     {"archive", cmd_archive, "the archive of raw messages: list, verify, cat, replay"},
     {"deadletter", cmd_deadletter, "messages that could not be processed: list, replay"},
     {"trace", cmd_trace, "one message's journey through the eighteen steps"},
+    {"records", cmd_records, "the records of a topic, as JSON lines"},
     {"lake", cmd_lake, "SQL on the lake's tables"},
     {"train", cmd_train, "trains a model from recorded patients"},
     {"config", cmd_config, "every setting with its default: --yaml, --markdown, --check FILE"},
