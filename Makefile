@@ -5,9 +5,11 @@
 SHELL := /bin/bash
 JOBS ?= $(shell nproc)
 
-.PHONY: run check deps build dev tsan fuzz release bench docs clean
+.PHONY: run check deps run-deps build dev tsan fuzz release bench docs clean
 
-run: release
+run: run-deps
+	cmake --preset release >/dev/null
+	cmake --build build/release -j $(JOBS) --target vigil
 	tools/run.sh
 
 check: dev
@@ -16,7 +18,12 @@ check: dev
 deps:
 	tools/deps.sh
 
-dev tsan fuzz release: deps
+run-deps:
+	tools/deps.sh --run-only
+
+dev tsan fuzz: deps
+release: run-deps
+dev tsan fuzz release:
 	cmake --preset $@ >/dev/null
 	cmake --build build/$@ -j $(JOBS)
 

@@ -6,7 +6,7 @@ cd "$(dirname "$0")/.."
 
 packages=(
     # build
-    gcc make cmake ninja-build ccache pkg-config git
+    gcc libc6-dev make cmake ninja-build ccache pkg-config git python3
     libevent-dev libssl-dev libcurl4-openssl-dev libsqlite3-dev libfyaml-dev libsodium-dev
     libzstd-dev libxgboost-dev libmosquitto-dev
     # the browser app and the browser tests
@@ -15,7 +15,7 @@ packages=(
 # Only the tests need these.
 test_packages=(
     clang clang-format libclang-rt-14-dev libfuzzer-14-dev
-    chromium mosquitto mosquitto-clients curl xz-utils python3 codespell shellcheck
+    chromium mosquitto mosquitto-clients curl xz-utils procps
 )
 [ "${1:-}" = "--run-only" ] || packages+=("${test_packages[@]}")
 
