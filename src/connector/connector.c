@@ -364,7 +364,8 @@ static enum vg_status take_message(struct connector *c, uint32_t index, struct v
     st = build_envelope(c, message->record, &envelope, &message->why);
     if (st != VG_OK)
         return st;
-    st = device_mapping_apply(c->device_mapping, &envelope.root, &c->arena, &tail, &message->why);
+    st = device_mapping_apply(c->device_mapping, &envelope.root, &c->arena, &tail, NULL,
+                              &message->why);
     if (st == VG_END)
         return vg_fail(&message->why, VG_REJECT, "connector.no_match", 0,
                        "no template of the device mapping matches this message");

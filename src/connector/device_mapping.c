@@ -7,14 +7,16 @@
  * is hung in front of the envelope's members and taken off again, so nothing is copied. The
  * JSONPath-only types see the matched token alone.
  *
- * What differs from the reference engine, on purpose: a JSONPath that cannot be read is an error
- * when the file is loaded (there: of every message); an error in one measurement does not keep the
- * others of the message back; text that follows the body's JSON value is an error (there: ignored).
+ * What differs from the reference engine, on purpose (docs/mapping.md): a JSONPath that cannot be
+ * read is an error when the file is loaded (there: of every message); text that follows the body's
+ * JSON value is an error (there: ignored); and, but with is_medtech, an error in one measurement
+ * does not keep the others of the message back.
  *
  * Threads: a loaded mapping is read-only; everything that changes is the caller's.
  */
 #include "connector/device_mapping.h"
 
+#include "connector/jmespath.h"
 #include "connector/jsonpath.h"
 #include "connector/value.h"
 
@@ -44,10 +46,17 @@ static const struct {
     [FIELD_ENCOUNTER] = {"encounterIdExpression", false, false},
 };
 
+/* One of the two; neither = the template does not have it. */
+struct program {
+    const struct jsonpath *jsonpath;
+    const struct jmespath *jmespath;
+};
+
 struct expression {
-    const struct jsonpath *paths[2]; /* [0] NULL = the template does not have it */
-    const char *member;              /* for error texts */
+    struct program programs[2];
+    const char *member; /* for error texts */
     struct vg_slice value_name;
+    const struct vg_json *at; /* where it stands in the file, or its template */
 };
 
 struct value {
@@ -61,7 +70,7 @@ struct template
 {
     struct vg_slice type_name;
     bool sees_envelope; /* else the matched token alone */
-    const struct jsonpath *match;
+    struct expression match;
     struct expression fields[FIELD_COUNT];
     struct value *values;
     struct template *next;
@@ -70,6 +79,7 @@ struct template
 struct device_mapping {
     struct template *first;
     size_t count;
+    bool is_medtech;
 };
 
 struct template_kind {
@@ -98,16 +108,24 @@ struct loader {
     bool is_jmespath; /* the template's default language */
 };
 
-static const struct jsonpath *compile(struct loader *l, const struct vg_json *at,
-                                      struct vg_slice text)
+static bool has_program(const struct program *program)
 {
-    const struct jsonpath *path = NULL;
-    struct vg_err why = {0};
+    return program->jsonpath || program->jmespath;
+}
 
-    if (jsonpath_compile(l->errors->arena, text, &path, &why) == VG_OK)
-        return path;
-    mapping_error_add(l->errors, at, "'%.*s': %s", VG_FMT(at->name), why.text);
-    return NULL;
+static struct program compile(struct loader *l, const struct vg_json *at, struct vg_slice text,
+                              bool is_jmespath)
+{
+    struct program program = {NULL, NULL};
+    struct vg_err why = {0};
+    bool is_medtech = l->errors->is_medtech;
+    enum vg_status st =
+        is_jmespath ? jmespath_compile(l->errors->arena, text, is_medtech, &program.jmespath, &why)
+                    : jsonpath_compile(l->errors->arena, text, &program.jsonpath, &why);
+
+    if (st != VG_OK)
+        mapping_error_add(l->errors, at, "'%.*s': %s", VG_FMT(at->name), why.text);
+    return program;
 }
 
 static bool read_language(struct loader *l, const struct vg_json *language, bool *ret_is_jmespath)
@@ -125,19 +143,21 @@ static bool read_language(struct loader *l, const struct vg_json *language, bool
     return false;
 }
 
-/* One expression member: text, or {"value", "language"} in CalculatedContent. NULL = absent, or
- * wrong with an error added. */
-static const struct jsonpath *load_expression(struct loader *l, const struct vg_json *object,
-                                              const char *member, bool is_required)
+/* One expression member: text, or {"value", "language"} in CalculatedContent. Left without a
+ * program when it is absent, or wrong with an error added. */
+static void load_expression(struct loader *l, const struct vg_json *object, const char *member,
+                            bool is_required, struct expression *e)
 {
     static const char *const known[] = {"value", "language", NULL};
     const struct vg_json *at = mapping_get(object, member), *text = at;
     bool is_jmespath = l->is_jmespath;
 
+    e->member = member;
+    e->at = at ? at : object;
     if (!at) {
         if (is_required)
             mapping_error_add(l->errors, object, "required member '%s' is missing", member);
-        return NULL;
+        return;
     }
     if (l->kind->is_calculated && at->type == VG_JSON_OBJECT) {
         const struct vg_json *language = mapping_get(at, "language");
@@ -145,27 +165,22 @@ static const struct jsonpath *load_expression(struct loader *l, const struct vg_
         mapping_check_members(l->errors, at, known);
         text = mapping_get(at, "value");
         if (language && language->type != VG_JSON_NULL && !read_language(l, language, &is_jmespath))
-            return NULL;
+            return;
         if (!text) {
             mapping_error_add(l->errors, at, "required member 'value' is missing");
-            return NULL;
+            return;
         }
     }
     if (text->type == VG_JSON_NULL && !is_required)
-        return NULL;
+        return;
     if (text->type != VG_JSON_STRING || (text->text.len == 0 && is_required)) {
         mapping_error_add(l->errors, text, "'%s': expected an expression as text, found %.*s",
                           member, (int)(text->source.len < 40 ? text->source.len : 40),
                           text->source.ptr);
-        return NULL;
+        return;
     }
-    if (text->text.len == 0)
-        return NULL;
-    if (is_jmespath) {
-        mapping_error_add(l->errors, text, "'%s': JMESPath expressions are not supported", member);
-        return NULL;
-    }
-    return compile(l, text, text->text);
+    if (text->text.len > 0)
+        e->programs[0] = compile(l, text, text->text, is_jmespath);
 }
 
 static bool load_text(struct loader *l, const struct vg_json *object, const char *member,
@@ -223,9 +238,8 @@ static void load_values(struct loader *l, struct template *t)
         }
         mapping_check_members(l->errors, at, known);
         (void)load_text(l, at, "valueName", &value->name);
-        value->expression.member = "valueExpression";
         value->expression.value_name = value->name;
-        value->expression.paths[0] = load_expression(l, at, "valueExpression", true);
+        load_expression(l, at, "valueExpression", true, &value->expression);
         value->is_required = load_required(l, mapping_get(at, "required"));
         *tail = value;
         tail = &value->next;
@@ -253,11 +267,12 @@ static void load_template(struct loader *l, struct template *t)
         (void)read_language(l, language, &l->is_jmespath);
     t->sees_envelope = l->kind->is_calculated;
     (void)load_text(l, l->template, "typeName", &t->type_name);
-    t->match = load_expression(l, l->template, "typeMatchExpression", true);
+    load_expression(l, l->template, "typeMatchExpression", true, &t->match);
     for (int i = 0; i < FIELD_COUNT; i++) {
         const char *fixed[2] = {NULL, NULL};
 
         t->fields[i].member = fields[i].member;
+        t->fields[i].at = l->template;
         if (i == FIELD_DEVICE)
             fixed[0] = l->kind->device;
         if (i == FIELD_TIME) {
@@ -265,10 +280,9 @@ static void load_template(struct loader *l, struct template *t)
             fixed[1] = l->kind->time[1];
         }
         for (int k = 0; k < 2 && fixed[k]; k++)
-            t->fields[i].paths[k] = compile(l, l->template, vg_slice_of(fixed[k]));
+            t->fields[i].programs[k] = compile(l, l->template, vg_slice_of(fixed[k]), false);
         if (!fixed[0])
-            t->fields[i].paths[0] =
-                load_expression(l, l->template, fields[i].member, fields[i].is_required);
+            load_expression(l, l->template, fields[i].member, fields[i].is_required, &t->fields[i]);
     }
     load_values(l, t);
 }
@@ -282,6 +296,7 @@ enum vg_status device_mapping_load(struct mapping_errors *errors,
 
     if (!mapping)
         return vg_fail(err, VG_REJECT, "connector.memory", 0, "no memory for the device mapping");
+    mapping->is_medtech = errors->is_medtech;
     if (list && list->count > TEMPLATES_MAX) {
         mapping_error_add(errors, list, "%u templates: expected at most %d", list->count,
                           TEMPLATES_MAX);
@@ -326,6 +341,8 @@ struct extraction {
     uint64_t steps_left;
     const struct vg_json *root; /* what the expressions see now */
     const struct template *template;
+    bool is_medtech;
+    const struct vg_json *failed_at; /* the expression that the last error is about */
 };
 
 struct selection {
@@ -343,6 +360,31 @@ static bool select_one(void *ctx, const struct vg_json *token)
     return !s->is_ambiguous;
 }
 
+/* All that a program selects. A projection's elements are as many tokens; another array is one. The
+ * reference takes the one element of a projection for an array, too: a field that never works. */
+static enum vg_status select_each(struct extraction *x, const struct program *p,
+                                  const struct vg_json *root, bool is_match, jsonpath_visit *visit,
+                                  void *ctx, struct vg_err *err)
+{
+    const struct vg_json *result = NULL;
+    enum vg_status st;
+
+    if (p->jsonpath)
+        return jsonpath_each(p->jsonpath, root, &x->steps_left, visit, ctx, err);
+    st = jmespath_run(p->jmespath, root, x->arena, &x->steps_left, &result, err);
+    if (st != VG_OK || result->type == VG_JSON_NULL)
+        return st;
+    if (!jmespath_is_projection(p->jmespath) || result->type != VG_JSON_ARRAY ||
+        (x->is_medtech && !is_match && result->count == 1)) {
+        (void)visit(ctx, result);
+        return VG_OK;
+    }
+    for (const struct vg_json *at = result->child; at; at = at->next)
+        if (!visit(ctx, at))
+            break;
+    return VG_OK;
+}
+
 static enum vg_status fail_field(const struct extraction *x, const struct expression *e,
                                  const char *code, const char *what, struct vg_err *err)
 {
@@ -358,11 +400,11 @@ static enum vg_status extract(struct extraction *x, const struct expression *e, 
 {
     bool is_wrong_type = false;
 
-    for (int i = 0; i < 2 && e->paths[i]; i++) {
+    x->failed_at = e->at;
+    for (int i = 0; i < 2 && has_program(&e->programs[i]); i++) {
         struct selection s = {0};
         struct vg_slice text = {0};
-        enum vg_status st =
-            jsonpath_each(e->paths[i], x->root, &x->steps_left, select_one, &s, err);
+        enum vg_status st = select_each(x, &e->programs[i], x->root, false, select_one, &s, err);
 
         if (st != VG_OK)
             return st;
@@ -376,7 +418,7 @@ static enum vg_status extract(struct extraction *x, const struct expression *e, 
             is_wrong_type = s.token->type != VG_JSON_NULL;
             continue;
         }
-        if (!value_text(x->arena, s.token, &text)) {
+        if (!value_text(x->arena, s.token, x->is_medtech, &text)) {
             is_wrong_type = true;
             continue;
         }
@@ -413,7 +455,7 @@ static enum vg_status extract_measurement(struct extraction *x, struct measureme
         const struct expression *e = &t->fields[i];
         enum vg_status st;
 
-        if (!e->paths[0])
+        if (!has_program(&e->programs[0]))
             continue;
         st = extract(x, e, fields[i].needs_value, texts[i],
                      i == FIELD_TIME ? &m->occurrence_us : NULL, err);
@@ -488,41 +530,57 @@ static enum vg_status apply_match(struct extraction *x, struct vg_json *envelope
     return st;
 }
 
+/* Keeps the first error in *err, and each one in the list that the caller may have asked for. */
+static void note_error(struct extraction *x, const struct vg_err *why, enum vg_status *status,
+                       struct device_mapping_error ***tail, struct vg_err *err)
+{
+    struct device_mapping_error *error = tail ? vg_arena_alloc(x->arena, sizeof(*error)) : NULL;
+
+    if (error) {
+        error->why = *why;
+        error->at = x->failed_at;
+        **tail = error;
+        *tail = &error->next;
+    }
+    if (*status == VG_REJECT)
+        return;
+    *status = VG_REJECT;
+    if (err)
+        *err = *why;
+}
+
 enum vg_status device_mapping_apply(const struct device_mapping *mapping, struct vg_json *envelope,
                                     struct vg_arena *arena, struct measurement ***tail,
-                                    struct vg_err *err)
+                                    struct device_mapping_error ***error_tail, struct vg_err *err)
 {
-    struct extraction x = {.arena = arena, .steps_left = DEVICE_MAPPING_STEPS_MAX};
+    struct extraction x = {
+        .arena = arena, .steps_left = DEVICE_MAPPING_STEPS_MAX, .is_medtech = mapping->is_medtech};
     enum vg_status status = VG_END;
 
     for (const struct template *t = mapping->first; t; t = t->next) {
         struct matches matches = {.arena = arena};
         struct vg_err why = {0};
-        enum vg_status st =
-            jsonpath_each(t->match, envelope, &x.steps_left, collect, &matches, &why);
+        enum vg_status st;
 
+        x.template = t;
+        x.failed_at = t->match.at;
+        st = select_each(&x, &t->match.programs[0], envelope, true, collect, &matches, &why);
         if (st == VG_OK && matches.has_failed)
             st = vg_fail(&why, VG_REJECT, "connector.memory", 0,
                          "template '%.*s' matches more than %d parts of the message",
                          VG_FMT(t->type_name), MATCHES_MAX);
-        x.template = t;
+        if (st != VG_OK)
+            note_error(&x, &why, &status, error_tail, err);
         for (size_t i = 0; i < matches.count && st == VG_OK; i++) {
-            st = apply_match(&x, envelope, matches.tokens[i], tail, &why);
-            if (st == VG_OK && status == VG_END)
+            /* A failed one does not keep the next match back: that is another reading. */
+            if (apply_match(&x, envelope, matches.tokens[i], tail, &why) != VG_OK)
+                note_error(&x, &why, &status, error_tail, err);
+            else if (status == VG_END)
                 status = VG_OK;
-            if (st != VG_OK && status != VG_REJECT) {
-                status = VG_REJECT;
-                if (err)
-                    *err = why;
-            }
-            st = VG_OK; /* the next match is another reading */
+            if (status == VG_REJECT && x.is_medtech)
+                break;
         }
-        if (st != VG_OK && status != VG_REJECT) {
-            status = VG_REJECT;
-            if (err)
-                *err = why;
-        }
-        if (x.steps_left == 0)
+        if (x.steps_left == 0 || (status == VG_REJECT && x.is_medtech))
             break;
     }
     return status;

@@ -22,6 +22,13 @@ size_t device_mapping_count(const struct device_mapping *mapping);
 
 #define DEVICE_MAPPING_STEPS_MAX 1000000u /* nodes that one message's expressions may look at */
 
+/* One thing that went wrong with a message. */
+struct device_mapping_error {
+    struct vg_err why;
+    const struct vg_json *at; /* the expression in the mapping's tree */
+    struct device_mapping_error *next;
+};
+
 /* All measurements of one message. `envelope` is the object that expressions see (Body, Properties,
  * SystemProperties); it is changed while this runs and as before afterwards. The measurements are
  * appended at *tail (which is moved), in the batch's arena; ingestion_us is the caller's to set.
@@ -29,10 +36,14 @@ size_t device_mapping_count(const struct device_mapping *mapping);
  * VG_OK: at least one, and nothing went wrong. VG_END: no template matched. VG_REJECT: something
  * went wrong (the first error is told); what is right beside it is in the list all the same. Codes:
  * connector.missing_value, connector.ambiguous (an expression gave two tokens),
- * connector.wrong_type, connector.memory, and those of jsonpath_each(). */
+ * connector.wrong_type, connector.memory, and those of jsonpath_each() and jmespath_run().
+ * `error_tail` may be NULL; else every error is appended there, in the arena. With is_medtech the
+ * first error ends the message's work. */
 VG_CHECK enum vg_status device_mapping_apply(const struct device_mapping *mapping,
                                              struct vg_json *envelope, struct vg_arena *arena,
-                                             struct measurement ***tail, struct vg_err *err);
+                                             struct measurement ***tail,
+                                             struct device_mapping_error ***error_tail,
+                                             struct vg_err *err);
 
 /* The envelope of docs/records.md around a message, in `arena`. `body` may be empty (null).
  * VG_REJECT connector.json: the body is not one JSON value in UTF-8. */

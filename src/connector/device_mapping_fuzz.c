@@ -35,7 +35,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
             abort();
     } else if (device_envelope_build(&arena, body, NULL, 0, system, 2, &envelope, &err) == VG_OK) {
         err = (struct vg_err){0};
-        if (device_mapping_apply(mapping, &envelope.root, &arena, &tail, &err) == VG_REJECT &&
+        if (device_mapping_apply(mapping, &envelope.root, &arena, &tail, NULL, &err) == VG_REJECT &&
             !err.code)
             abort();
         for (struct measurement *m = first; m; m = m->next)

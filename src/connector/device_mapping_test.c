@@ -9,6 +9,7 @@
 #include <unistd.h>
 
 static struct vg_arena arena;
+static bool is_medtech; /* what load() asks for */
 
 /* One template of `kind` whose members are `members`, in a collection. */
 static struct vg_slice collection(const char *kind, const char *members)
@@ -22,7 +23,7 @@ static struct vg_slice collection(const char *kind, const char *members)
 
 static const struct device_mapping *load(struct vg_slice text, struct vg_err *err)
 {
-    struct mapping_errors errors = {.arena = &arena, .source = text};
+    struct mapping_errors errors = {.arena = &arena, .source = text, .is_medtech = is_medtech};
     const struct device_mapping *mapping = NULL;
 
     return device_mapping_load(&errors, &mapping, err) == VG_OK ? mapping : NULL;
@@ -93,6 +94,19 @@ static const struct {
      "\"typeName\":\"hr\",\"typeMatchExpression\":7,\"deviceIdExpression\":\"$.b\","
      "\"timestampExpression\":\"$.c\",\"values\":[]",
      "expected an expression as text"},
+    {"a JMESPath template", "CalculatedContent",
+     "\"typeName\":\"hr\",\"typeMatchExpression\":\"Body.list[?hr]\",\"deviceIdExpression\":"
+     "\"matchedToken.id\",\"timestampExpression\":\"matchedToken.t\",\"values\":[],"
+     "\"defaultExpressionLanguage\":\"jmespath\"",
+     NULL},
+    {"a wrong JMESPath is told with its place", "CalculatedContent",
+     USUAL ",\"values\":[{\"valueName\":\"a\",\n\"valueExpression\":{\"value\":\"a.add(b)\","
+           "\"language\":\"JmesPath\"}}]",
+     "line 3, column 28: 'value': JMESPath: add takes 2 arguments and is given 1, found 'a' at "
+     "character 3"},
+    {"an unknown function is told when loading", "CalculatedContent",
+     USUAL ",\"patientIdExpression\":{\"value\":\"foo(b)\",\"language\":\"JmesPath\"}" VALUE,
+     "there is no function 'foo'"},
     {"no language in a JSONPath-only kind", "JsonPathContent",
      LEGACY ",\"defaultExpressionLanguage\":\"JsonPath\"", "unknown member"},
 };
@@ -151,7 +165,7 @@ static const char *apply(const struct device_mapping *mapping, const char *body)
     vg_buf_init(&out, 0);
     st = device_envelope_build(&arena, vg_slice_of(body), props, 2, system, 2, &envelope, &err);
     if (st == VG_OK)
-        st = device_mapping_apply(mapping, &envelope.root, &arena, &tail, &err);
+        st = device_mapping_apply(mapping, &envelope.root, &arena, &tail, NULL, &err);
     for (struct measurement *m = first; m; m = m->next) {
         (void)value_time_text(m->occurrence_us, time);
         vg_buf_printf(&out, "%.*s %.*s %s", VG_FMT(m->type), VG_FMT(m->device_id), time + 11);
@@ -167,81 +181,131 @@ static const char *apply(const struct device_mapping *mapping, const char *body)
     return out.ptr;
 }
 
+#define JMES(match, value)                                                                         \
+    "\"typeName\":\"x\",\"typeMatchExpression\":{\"value\":\"" match                               \
+    "\",\"language\":\"JmesPath\"},\"deviceIdExpression\":"                                        \
+    "\"$.SystemProperties.iothub-connection-device-id\",\"timestampExpression\":\"$.Body.t\","     \
+    "\"values\":[{\"valueName\":\"v\",\"valueExpression\":{\"value\":\"" value                     \
+    "\",\"language\":\"JmesPath\"}}]"
+
 #define T "\"t\":\"2026-03-14T10:00:00Z\""
 
 static const struct {
     const char *name, *kind, *members, *body, *want;
+    const char *medtech; /* where the reference engine gives something else */
 } applied[] = {
     {"one match", "CalculatedContent", USUAL VALUE, "{\"hr\":72,\"id\":\"a\"," T "}",
-     "hr a 10:00:00Z hr=72;"},
+     "hr a 10:00:00Z hr=72;", NULL},
     {"each match is a measurement", "CalculatedContent", USUAL VALUE,
      "[{\"hr\":72,\"id\":\"a\"," T "},{\"hr\":73,\"id\":\"b\"," T "}]",
-     "hr a 10:00:00Z hr=72;hr b 10:00:00Z hr=73;"},
-    {"no match", "CalculatedContent", USUAL VALUE, "{\"rr\":7}", "!none"},
-    {"an empty body is null", "CalculatedContent", USUAL VALUE, "", "!none"},
-    {"not JSON", "CalculatedContent", USUAL VALUE, "{\"hr\":", "!connector.json"},
+     "hr a 10:00:00Z hr=72;hr b 10:00:00Z hr=73;", NULL},
+    {"no match", "CalculatedContent", USUAL VALUE, "{\"rr\":7}", "!none", NULL},
+    {"an empty body is null", "CalculatedContent", USUAL VALUE, "", "!none", NULL},
+    {"not JSON", "CalculatedContent", USUAL VALUE, "{\"hr\":", "!connector.json", NULL},
     {"text behind the value is an error", "CalculatedContent", USUAL VALUE, "{} x",
-     "!connector.json"},
+     "!connector.json", NULL},
     {"lenient JSON is read", "CalculatedContent", USUAL VALUE,
-     "{hr:72, /* beats */ 'id':'a', t:'2026-03-14T10:00:00Z',}", "hr a 10:00:00Z hr=72;"},
+     "{hr:72, /* beats */ 'id':'a', t:'2026-03-14T10:00:00Z',}", "hr a 10:00:00Z hr=72;", NULL},
     {"a required value that is null", "CalculatedContent", USUAL VALUE,
-     "{\"hr\":null,\"id\":\"a\"," T "}", "!connector.missing_value"},
+     "{\"hr\":null,\"id\":\"a\"," T "}", "!connector.missing_value", NULL},
     {"a required value that is blank", "CalculatedContent", USUAL VALUE,
-     "{\"hr\":\" \",\"id\":\"a\"," T "}", "!connector.missing_value"},
+     "{\"hr\":\" \",\"id\":\"a\"," T "}", "!connector.missing_value", NULL},
     {"a required value that is an object", "CalculatedContent", USUAL VALUE,
-     "{\"hr\":{},\"id\":\"a\"," T "}", "!connector.wrong_type"},
+     "{\"hr\":{},\"id\":\"a\"," T "}", "!connector.wrong_type", NULL},
     {"no device id", "CalculatedContent", USUAL VALUE, "{\"hr\":1," T "}",
-     "!connector.missing_value"},
+     "!connector.missing_value", NULL},
     {"no time", "CalculatedContent", USUAL VALUE, "{\"hr\":1,\"id\":\"a\"}",
-     "!connector.missing_value"},
+     "!connector.missing_value", NULL},
     {"a time that is none", "CalculatedContent", USUAL VALUE, "{\"hr\":1,\"id\":\"a\",\"t\":\"x\"}",
-     "!connector.wrong_type"},
+     "!connector.wrong_type", NULL},
     {"a wrong one does not keep the others back", "CalculatedContent", USUAL VALUE,
      "[{\"hr\":72,\"id\":\"a\"},{\"hr\":73,\"id\":\"b\"," T "}]",
-     "hr b 10:00:00Z hr=73;!connector.missing_value"},
+     "hr b 10:00:00Z hr=73;!connector.missing_value", "!connector.missing_value"},
     {"an optional value that is absent", "CalculatedContent",
      USUAL ",\"values\":[{\"valueName\":\"x\",\"valueExpression\":\"$.matchedToken.x\"}]",
-     "{\"hr\":1,\"id\":\"a\"," T "}", "hr a 10:00:00Z;"},
+     "{\"hr\":1,\"id\":\"a\"," T "}", "hr a 10:00:00Z;", NULL},
     {"an optional value of a wrong type is absent", "CalculatedContent",
      USUAL ",\"values\":[{\"valueName\":\"x\",\"valueExpression\":\"$.matchedToken.x\"}]",
-     "{\"hr\":1,\"x\":[1],\"id\":\"a\"," T "}", "hr a 10:00:00Z;"},
+     "{\"hr\":1,\"x\":[1],\"id\":\"a\"," T "}", "hr a 10:00:00Z;", NULL},
     {"an optional empty text is kept", "CalculatedContent",
      USUAL ",\"values\":[{\"valueName\":\"x\",\"valueExpression\":\"$.matchedToken.x\"}]",
-     "{\"hr\":1,\"x\":\"\",\"id\":\"a\"," T "}", "hr a 10:00:00Z x=;"},
+     "{\"hr\":1,\"x\":\"\",\"id\":\"a\"," T "}", "hr a 10:00:00Z x=;", NULL},
     {"two tokens for an optional value are an error", "CalculatedContent",
      USUAL ",\"values\":[{\"valueName\":\"x\",\"valueExpression\":\"$.matchedToken.x[*]\"}]",
-     "{\"hr\":1,\"x\":[1,2],\"id\":\"a\"," T "}", "!connector.ambiguous"},
+     "{\"hr\":1,\"x\":[1,2],\"id\":\"a\"," T "}", "!connector.ambiguous", NULL},
     {"a correlation id is needed where the template has one", "CalculatedContent",
      USUAL ",\"correlationIdExpression\":\"$.Body.c\"" VALUE, "{\"hr\":1,\"id\":\"a\"," T "}",
-     "!connector.missing_value"},
+     "!connector.missing_value", NULL},
     {"a patient id may be absent", "CalculatedContent",
      USUAL ",\"patientIdExpression\":\"$.Body.p\"" VALUE, "{\"hr\":1,\"id\":\"a\"," T "}",
-     "hr a 10:00:00Z hr=1;"},
+     "hr a 10:00:00Z hr=1;", NULL},
     {"a patient id", "CalculatedContent", USUAL ",\"patientIdExpression\":\"$.Body.p\"" VALUE,
-     "{\"hr\":1,\"p\":\"P1\",\"id\":\"a\"," T "}", "hr a 10:00:00Z p=P1 hr=1;"},
+     "{\"hr\":1,\"p\":\"P1\",\"id\":\"a\"," T "}", "hr a 10:00:00Z p=P1 hr=1;", NULL},
     {"the matched token alone in the older kinds", "JsonPathContent", LEGACY,
-     "{\"hr\":72,\"id\":\"a\"," T "}", "hr a 10:00:00Z hr=72;"},
+     "{\"hr\":72,\"id\":\"a\"," T "}", "hr a 10:00:00Z hr=72;", NULL},
     {"application properties match, too", "CalculatedContent",
      "\"typeName\":\"u\",\"typeMatchExpression\":\"$..[?(@unit)]\",\"deviceIdExpression\":"
      "\"$.SystemProperties.iothub-connection-device-id\",\"timestampExpression\":\"$.Body.t\","
      "\"values\":[{\"valueName\":\"u\",\"valueExpression\":\"$.matchedToken.unit\"}]",
-     "{" T "}", "u bed-4 10:00:00Z u=C;"},
+     "{" T "}", "u bed-4 10:00:00Z u=C;", NULL},
     {"a match may be a scalar", "CalculatedContent",
      "\"typeName\":\"x\",\"typeMatchExpression\":\"$.Body.l[*]\",\"deviceIdExpression\":"
      "\"$.SystemProperties.iothub-connection-device-id\",\"timestampExpression\":\"$.Body.t\","
      "\"values\":[{\"valueName\":\"v\",\"valueExpression\":\"$.matchedToken\"}]",
-     "{\"l\":[1,2.50]," T "}", "x bed-4 10:00:00Z v=1;x bed-4 10:00:00Z v=2.5;"},
+     "{\"l\":[1,2.50]," T "}", "x bed-4 10:00:00Z v=1;x bed-4 10:00:00Z v=2.5;", NULL},
     {"the hub's device id and creation time", "IotJsonPathContent",
      "\"typeName\":\"hr\",\"typeMatchExpression\":\"$..[?(@Body.hr)]\",\"values\":[{\"valueName\":"
      "\"hr\",\"valueExpression\":\"$.Body.hr\"}]",
-     "{\"hr\":5}", "hr bed-4 09:00:00Z hr=5;"},
+     "{\"hr\":5}", "hr bed-4 09:00:00Z hr=5;", NULL},
+    {"a JMESPath projection matches each element", "CalculatedContent",
+     JMES("Body.l[?hr]", "matchedToken.hr"), "{\"l\":[{\"hr\":1},{\"x\":0},{\"hr\":2}]," T "}",
+     "x bed-4 10:00:00Z v=1;x bed-4 10:00:00Z v=2;", NULL},
+    {"one element is one match", "CalculatedContent", JMES("Body.l[?hr]", "matchedToken.hr"),
+     "{\"l\":[{\"hr\":1}]," T "}", "x bed-4 10:00:00Z v=1;", NULL},
+    {"an empty projection is no match", "CalculatedContent", JMES("Body.l[?hr]", "`1`"),
+     "{\"l\":[]," T "}", "!none", NULL},
+    {"null is no match", "CalculatedContent", JMES("Body.x", "`1`"), "{" T "}", "!none", NULL},
+    {"false is a match", "CalculatedContent", JMES("Body.x", "`1`"), "{\"x\":false," T "}",
+     "x bed-4 10:00:00Z v=1;", NULL},
+    {"another array is one match", "CalculatedContent", JMES("Body.l", "length(matchedToken)"),
+     "{\"l\":[1,2]," T "}", "x bed-4 10:00:00Z v=2;", NULL},
+    {"a function's array is one match", "CalculatedContent",
+     JMES("sort(Body.l)", "matchedToken[0]"), "{\"l\":[2,1]," T "}", "x bed-4 10:00:00Z v=1;",
+     NULL},
+    {"a projection of one element is its element", "CalculatedContent",
+     JMES("Body", "Body.l[?hr].hr"), "{\"l\":[{\"hr\":7}]," T "}", "x bed-4 10:00:00Z v=7;",
+     "x bed-4 10:00:00Z;"},
+    {"an empty projection is no value", "CalculatedContent", JMES("Body", "Body.l[?hr].hr"),
+     "{\"l\":[{}]," T "}", "x bed-4 10:00:00Z;", NULL},
+    {"a projection of two is an error", "CalculatedContent", JMES("Body", "Body.l[?hr].hr"),
+     "{\"l\":[{\"hr\":7},{\"hr\":8}]," T "}", "!connector.ambiguous", NULL},
+    {"an array as a value is none", "CalculatedContent", JMES("Body", "Body.l"),
+     "{\"l\":[1]," T "}", "x bed-4 10:00:00Z;", NULL},
+    {"a function that cannot take its argument is an error", "CalculatedContent",
+     JMES("Body", "add(Body.l, `1`)"), "{\"l\":\"1\"," T "}", "!jmespath.type", NULL},
+    {"the numbers of a text", "CalculatedContent", JMES("Body", "divide(to_number(Body.l), `2`)"),
+     "{\"l\":\"5\"," T "}", "x bed-4 10:00:00Z v=2.5;", "x bed-4 10:00:00Z v=2;"},
+    {"a time that was calculated", "CalculatedContent", JMES("Body", "fromUnixTimestamp(Body.l)"),
+     "{\"l\":1549061161," T "}", "x bed-4 10:00:00Z v=2019-02-01T22:46:01Z;",
+     "x bed-4 10:00:00Z v=02/01/2019 22:46:01;"},
+    {"a text that looks like a time", "CalculatedContent", JMES("Body", "Body.t"), "{" T "}",
+     "x bed-4 10:00:00Z v=2026-03-14T10:00:00Z;", "x bed-4 10:00:00Z v=03/14/2026 10:00:00;"},
+    {"a property stays a text", "CalculatedContent",
+     JMES("Body", "Properties.\\\"iothub-creation-time-utc\\\""), "{" T "}",
+     "x bed-4 10:00:00Z v=2026-03-14T09:00:00Z;", NULL},
+    {"a Boolean", "CalculatedContent", JMES("Body", "!Body.nothing"), "{" T "}",
+     "x bed-4 10:00:00Z v=true;", "x bed-4 10:00:00Z v=True;"},
 };
 
 static void test_apply(void)
 {
-    for (size_t i = 0; i < sizeof(applied) / sizeof(applied[0]); i++) {
+    for (size_t k = 0; k < 2 * sizeof(applied) / sizeof(applied[0]); k++) {
         struct vg_err err = {0};
         const struct device_mapping *mapping;
+        size_t i = k / 2;
+        const char *want = k % 2 && applied[i].medtech ? applied[i].medtech : applied[i].want;
+
+        is_medtech = k % 2;
 
         vg_arena_init(&arena, 0);
         CHECK_ROW(applied[i].name);
@@ -251,11 +315,12 @@ static void test_apply(void)
         } else {
             const char *got = apply(mapping, applied[i].body);
 
-            if (!CHECK(strcmp(got, applied[i].want) == 0))
+            if (!CHECK(strcmp(got, want) == 0))
                 printf("  got %s\n", got);
         }
         vg_arena_fini(&arena);
     }
+    is_medtech = false;
 }
 
 static void test_budget(void)
@@ -331,6 +396,8 @@ static bool same_text(struct vg_slice got, const struct vg_json *want)
         return got.ptr == NULL;
     if (vg_slice_eq(got, text))
         return true;
+    if (is_medtech)
+        return false; /* to the letter */
     return vg_slice_to_double(got, &a) && vg_slice_to_double(text, &b) &&
            fabs(a - b) <= 1e-12 * fabs(b);
 }
@@ -371,10 +438,6 @@ static void check_pair(const struct vg_json *pair)
     else if (!CHECK(read_fixture(vg_json_get_text(pair, "template"), &template)))
         return;
     mapping = load(template, &err);
-    if (!mapping && strstr(err.text, "JMESPath")) {
-        SKIP("a template with JMESPath, which is not supported");
-        return;
-    }
     if (!CHECK(mapping != NULL)) {
         printf("  %s\n", err.text);
         return;
@@ -393,7 +456,7 @@ static void check_pair(const struct vg_json *pair)
         if (!CHECK(vg_json_parse(&arena, message, &lenient, &root, NULL, &err) == VG_OK))
             return;
     }
-    if (!CHECK(device_mapping_apply(mapping, root, &arena, &tail, &err) == VG_OK))
+    if (!CHECK(device_mapping_apply(mapping, root, &arena, &tail, NULL, &err) == VG_OK))
         printf("  %s\n", err.text);
     for (struct measurement *m = first; m; m = m->next, count++)
         CHECK(same_measurement(m, vg_json_at(want, count)));
@@ -418,6 +481,9 @@ static void test_reference_measurements(void)
             (void)vg_slice_to_cstr(vg_json_get_text(pair, "name"), name, sizeof(name));
             CHECK_ROW(name);
             check_pair(pair);
+            is_medtech = true;
+            check_pair(pair);
+            is_medtech = false;
         }
     vg_arena_fini(&arena);
 }
@@ -448,11 +514,7 @@ static void test_reference_validation(void)
             continue;
         if (!CHECK(read_fixture(path, &source)))
             continue;
-        bool got = load(source, &err) != NULL;
-
-        if (!got && strstr(err.text, "JMESPath"))
-            SKIP("a template with JMESPath, which is not supported");
-        else if (!CHECK(got == want))
+        if (!CHECK((load(source, &err) != NULL) == want))
             printf("  %s\n", err.text);
     }
     vg_arena_fini(&arena);

@@ -103,6 +103,7 @@ static void load_value(struct mapping_errors *errors, const struct vg_json *at,
                           VG_FMT(type));
         return;
     }
+    ret->is_medtech = errors->is_medtech;
     ret->name = text_of(errors, at, "valueName");
     ret->unit = text_of(errors, at, "unit");
     ret->code = text_of(errors, at, "code");

@@ -32,6 +32,7 @@ struct fhir_value {
     struct vg_slice header_json; /* {"name":…,"system":…,"code":…, ; empty: it has no code */
     struct vg_slice unit_json;   /* ,"unit":… of a number in the header, or empty */
     bool is_fahrenheit;          /* the header has Celsius */
+    bool is_medtech;             /* numbers are read as the reference does */
 };
 
 struct fhir_component {

@@ -16,6 +16,7 @@ struct mapping_error {
 struct mapping_errors {
     struct vg_arena *arena; /* where the errors live */
     struct vg_slice source; /* the file's text */
+    bool is_medtech;        /* what is loaded is to work as the reference does (docs/mapping.md) */
     struct mapping_error *first, *last;
     size_t count; /* also those beyond MAPPING_ERRORS_MAX, which are not kept */
 };

@@ -153,7 +153,7 @@ static enum vg_status convert(struct vg_arena *arena, const struct fhir_value *v
         break;
     case FHIR_VALUE_QUANTITY:
     case FHIR_VALUE_SAMPLED:
-        if (!value_decimal(found->text, number, &decimal))
+        if (!value_decimal(found->text, v->is_medtech, number, &decimal))
             return vg_fail(err, VG_REJECT, "connector.quantity", 0,
                            "value '%.*s' of type '%.*s': expected a decimal number",
                            VG_FMT(v->name), VG_FMT(m->type));
@@ -681,7 +681,7 @@ void observation_write_values(const struct fhir_template *t, const struct measur
         struct vg_slice number;
         char text[40];
 
-        if (!found || (is_number && !value_decimal(found->text, text, &number)))
+        if (!found || (is_number && !value_decimal(found->text, v->is_medtech, text, &number)))
             continue;
         if (has_any)
             vg_buf_put_byte(out, ',');

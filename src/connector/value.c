@@ -115,8 +115,8 @@ static bool is_canonical(struct vg_slice text)
     return text.len - start <= 15 && !(text.ptr[start] == '0' && start == 1);
 }
 
-/* Shortest digits that read back; an exponent form when it is >= 15 or < -4. */
-static size_t format_real(double real, char out[static 64])
+/* An exponent form when it is >= 15 or < -4. */
+size_t value_real_text(double real, int digits_max, char out[static 64])
 {
     char text[48], digits[24];
     int precision, exponent, n = 0, used = 0;
@@ -125,7 +125,7 @@ static size_t format_real(double real, char out[static 64])
         return (size_t)snprintf(out, 64, "NaN");
     if (isinf(real))
         return (size_t)snprintf(out, 64, real < 0 ? "-Infinity" : "Infinity");
-    for (precision = 14; precision < 17; precision++) {
+    for (precision = 14; precision < digits_max; precision++) {
         (void)snprintf(text, sizeof(text), "%.*e", precision, real);
         if (strtod(text, NULL) >= real && strtod(text, NULL) <= real)
             break;
@@ -164,7 +164,43 @@ static size_t format_real(double real, char out[static 64])
     return (size_t)used;
 }
 
-bool value_text(struct vg_arena *arena, const struct vg_json *value, struct vg_slice *ret)
+/* The shape alone: a digit first and T at the eleventh place, then a clock with seconds. */
+bool value_is_date(const struct vg_json *value)
+{
+    static const char shape[] = "dddd-dd-ddTdd:dd:dd";
+    struct vg_slice text;
+    size_t i, digits = 0;
+    int64_t time_us;
+
+    if (value->type != VG_JSON_STRING || !value->source.ptr)
+        return false;
+    text = value->text;
+    if (text.len < sizeof(shape) - 1 || text.len > 40 || text.ptr[17] > '5')
+        return false;
+    for (i = 0; shape[i]; i++)
+        if (shape[i] == 'd' ? !is_digit(text.ptr[i]) : text.ptr[i] != shape[i])
+            return false;
+    if (i < text.len && text.ptr[i] == '.')
+        for (i++; i < text.len && is_digit(text.ptr[i]); i++)
+            digits++;
+    if (digits > 7 || (i == text.len && text.ptr[i - 1] == '.'))
+        return false;
+    return vg_time_parse(text, &time_us, NULL);
+}
+
+/* How .NET prints a date where nobody says how. */
+static size_t date_text(struct vg_slice date, char out[static 64])
+{
+    char iso[40];
+    int64_t time_us = 0;
+
+    (void)vg_time_parse(date, &time_us, NULL);
+    (void)vg_time_format(time_us, 0, iso); /* yyyy-MM-ddTHH:mm:ssZ */
+    return (size_t)snprintf(out, 64, "%.2s/%.2s/%.4s %.8s", iso + 5, iso + 8, iso, iso + 11);
+}
+
+bool value_text(struct vg_arena *arena, const struct vg_json *value, bool is_medtech,
+                struct vg_slice *ret)
 {
     struct value_number number;
     char text[64];
@@ -175,14 +211,16 @@ bool value_text(struct vg_arena *arena, const struct vg_json *value, struct vg_s
         *ret = (struct vg_slice){0};
         return true;
     case VG_JSON_FALSE:
-        *ret = VG_SLICE("False");
+        *ret = is_medtech ? VG_SLICE("False") : VG_SLICE("false");
         return true;
     case VG_JSON_TRUE:
-        *ret = VG_SLICE("True");
+        *ret = is_medtech ? VG_SLICE("True") : VG_SLICE("true");
         return true;
     case VG_JSON_STRING:
         *ret = value->text.ptr ? value->text : VG_SLICE("");
-        return true;
+        if (is_medtech && value_is_date(value))
+            *ret = vg_arena_dup(arena, (struct vg_slice){text, date_text(value->text, text)});
+        return ret->ptr != NULL;
     case VG_JSON_ARRAY:
     case VG_JSON_OBJECT:
         return false;
@@ -198,7 +236,7 @@ bool value_text(struct vg_arena *arena, const struct vg_json *value, struct vg_s
     if (number.is_integer)
         len = (size_t)snprintf(text, sizeof(text), "%lld", (long long)number.integer);
     else
-        len = format_real(number.real, text);
+        len = value_real_text(number.real, is_medtech ? 15 : 17, text);
     *ret = vg_arena_dup(arena, (struct vg_slice){text, len});
     return ret->ptr != NULL;
 }
@@ -376,12 +414,39 @@ size_t value_time_text(int64_t time_us, char out[static 40])
     return len;
 }
 
-bool value_decimal(struct vg_slice text, char out[static 40], struct vg_slice *ret)
+/* "1,234.5-" as .NET's decimal reads it -> "-1234.5". */
+static struct vg_slice without_separators(struct vg_slice text, char out[static 40])
+{
+    size_t used = 0;
+    bool has_point = false;
+    char last = text.ptr[text.len - 1];
+
+    if (last == '-' || last == '+') {
+        text.len--;
+        if (text.len > 0 && (is_digit(text.ptr[0]) || text.ptr[0] == '.'))
+            out[used++] = last;
+        else
+            return (struct vg_slice){0};
+    }
+    for (size_t i = 0; i < text.len; i++) {
+        has_point |= text.ptr[i] == '.';
+        if (text.ptr[i] != ',' || has_point || i == 0)
+            out[used++] = text.ptr[i];
+    }
+    return (struct vg_slice){out, used};
+}
+
+bool value_decimal(struct vg_slice text, bool is_medtech, char out[static 40], struct vg_slice *ret)
 {
     size_t i = 0, used = 0, whole = 0, fraction = 0;
+    char plain[40];
 
     text = vg_slice_trim(text);
     if (text.len == 0 || text.len > 32)
+        return false;
+    if (is_medtech)
+        text = without_separators(text, plain);
+    if (text.len == 0)
         return false;
     if (text.ptr[i] == '-')
         out[used++] = '-';
@@ -401,7 +466,7 @@ bool value_decimal(struct vg_slice text, char out[static 40], struct vg_slice *r
     }
     if (whole + fraction == 0)
         return false;
-    if (i < text.len && (text.ptr[i] == 'e' || text.ptr[i] == 'E')) {
+    if (!is_medtech && i < text.len && (text.ptr[i] == 'e' || text.ptr[i] == 'E')) {
         size_t digits = 0;
 
         out[used++] = 'E';

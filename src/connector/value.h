@@ -1,7 +1,8 @@
 /* value.h -- a selected JSON token becomes a number, a text or a time.
  *
  * The text of a number is the reference engine's (.NET, invariant culture): 65.50 -> 65.5, 1e16 ->
- * 1E+16. A string that looks like a date stays the string that it was.
+ * 1E+16. A string that looks like a date stays the string that it was, but with is_medtech
+ * (docs/mapping.md).
  */
 #ifndef VG_CONNECTOR_VALUE_H
 #define VG_CONNECTOR_VALUE_H
@@ -19,9 +20,18 @@ struct value_number {
 /* False unless `value` is a number (also hexadecimal, octal, NaN, Infinity of lenient JSON). */
 bool value_number(const struct vg_json *value, struct value_number *ret);
 
+/* `digits` of a real at most (15 or 17: then the shortest that read back). Returns the length. */
+size_t value_real_text(double real, int digits, char out[static 64]);
+
 /* The text of a token: null is {NULL, 0}. False for an object, an array, an integer beyond 64 bits,
- * or a full arena. The slice points into the source where it can, else into the arena. */
-bool value_text(struct vg_arena *arena, const struct vg_json *value, struct vg_slice *ret);
+ * or a full arena. The slice points into the source where it can, else into the arena.
+ * `is_medtech`: 15 digits, True and False, and a date as MM/dd/yyyy HH:mm:ss. */
+bool value_text(struct vg_arena *arena, const struct vg_json *value, bool is_medtech,
+                struct vg_slice *ret);
+
+/* A string of the message's JSON that the reference engine reads as a date, not as a text:
+ * yyyy-MM-ddTHH:mm:ss[.fffffff][Z|+hh:mm]. Not what an expression joined, nor a property. */
+bool value_is_date(const struct vg_json *value);
 
 /* A string that says a date-time: ISO 8601, "yyyy-MM-dd[ HH:mm[:ss]][Z]", "MM/dd/yyyy[ hh:mm:ss[
  * tt]]", RFC 1123. Without a zone it is UTC. Numbers are not times. */
@@ -32,7 +42,8 @@ size_t value_time_text(int64_t time_us, char out[static 40]);
 
 /* A decimal as JSON writes it ("+05.50" -> "5.50", ".5" -> "0.5"), from text with blanks around it.
  * No thousands separator (36,8 would become 368), no NaN. False: not a decimal of at most 32
- * characters. */
-bool value_decimal(struct vg_slice text, char out[static 40], struct vg_slice *ret);
+ * characters. `is_medtech`: thousands separators and a sign behind are read, an exponent is not. */
+bool value_decimal(struct vg_slice text, bool is_medtech, char out[static 40],
+                   struct vg_slice *ret);
 
 #endif
