@@ -1,3 +1,4 @@
+/* connector_test.c -- the stage over a real journal and a real FHIR store. */
 #include "connector/connector.h"
 
 #include "base/crypto.h"

@@ -1,3 +1,4 @@
+/* dedupe_test.c -- what counts as the same message sent again, and what does not. */
 #include "connector/dedupe.h"
 
 #include "vg_test.h"

@@ -1,3 +1,4 @@
+/* device_mapping_test.c -- templates that load, or are refused with their place. */
 #include "connector/device_mapping.h"
 
 #include "base/clock.h"

@@ -1,3 +1,4 @@
+/* fhir_mapping_test.c -- FHIR templates that load, or are refused with their place. */
 #include "connector/fhir_mapping.h"
 
 #include "base/file.h"

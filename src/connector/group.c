@@ -1,3 +1,4 @@
+/* group.c -- which Observation a measurement belongs to; see group.h. */
 #include "connector/group.h"
 
 #include "base/clock.h"

@@ -1,3 +1,4 @@
+/* jmespath_test.c -- JMESPath: grammar, built-ins, custom functions, refusals. */
 #include "connector/jmespath.h"
 
 #include "base/buf.h"

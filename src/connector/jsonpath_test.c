@@ -1,3 +1,4 @@
+/* jsonpath_test.c -- the reference dialect, row by row, with its surprises. */
 #include "connector/jsonpath.h"
 
 #include "vg_test.h"

@@ -1,3 +1,4 @@
+/* mapping_errors.c -- the errors of one mapping file, with their places. */
 #include "connector/mapping_errors.h"
 
 #include <stdarg.h>

@@ -1,3 +1,4 @@
+/* measurement.c -- the normalized measurement and its wire form. */
 #include "connector/measurement.h"
 
 #include "base/json.h"

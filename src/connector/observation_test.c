@@ -1,3 +1,4 @@
+/* observation_test.c -- the fold from measurements to an Observation, in any split. */
 #include "connector/group.h"
 
 #include "base/clock.h"

@@ -1,3 +1,4 @@
+/* regex_test.c -- the regular expressions of filters; linear time on hostile ones. */
 #include "connector/regex.h"
 
 #include "vg_test.h"

@@ -1,3 +1,4 @@
+/* value_test.c -- from a JSON token to text, number and time, as the reference does. */
 #include "connector/value.h"
 
 #include "base/clock.h"

@@ -1,3 +1,4 @@
+/* enrich_test.c -- the patient merged in, over a real journal and FHIR store. */
 #include "enrich/enrich.h"
 
 #include "base/crypto.h"
