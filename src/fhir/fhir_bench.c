@@ -45,14 +45,19 @@ static int by_value(const void *left, const void *right)
     return *x < *y ? -1 : *x > *y;
 }
 
-/* Deterministic ids, as the connector makes them: spread over the whole range. */
+static int64_t second_of(long n)
+{
+    return 1770000000 + n / SIGNS / PATIENTS;
+}
+
+/* Deterministic ids, as the connector makes them: the reading's time, then a hash. */
 static struct vg_slice id_of(struct vg_arena *arena, long n)
 {
     char hex[65], seed[32];
     int len = snprintf(seed, sizeof(seed), "%ld", n);
 
     vg_sha256_hex((struct vg_slice){seed, (size_t)len}, hex);
-    return vg_arena_printf(arena, "o%.31s", hex);
+    return vg_arena_printf(arena, "%012llx%.52s", (unsigned long long)second_of(n) * 1000, hex);
 }
 
 static void make(struct vg_arena *arena, long n, struct fhir_write *write)
@@ -61,7 +66,7 @@ static void make(struct vg_arena *arena, long n, struct fhir_write *write)
     long sign = n % SIGNS, patient = n / SIGNS % PATIENTS, second = n / SIGNS / PATIENTS;
     struct vg_slice id = id_of(arena, n);
 
-    (void)vg_time_format((int64_t)1770000000 * VG_SECOND_US + second * VG_SECOND_US, 3, time);
+    (void)vg_time_format(second_of(n) * VG_SECOND_US, 3, time);
     *write = (struct fhir_write){
         .what = FHIR_UPDATE,
         .type = VG_SLICE("Observation"),
