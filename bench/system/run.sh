@@ -44,7 +44,7 @@ done
 "$build/vigil" seed --data "$dir/data" --beds "$beds" >/dev/null
 "$build/vigil" user add bench --role service --data "$dir/data" >/dev/null
 "$build/vigil" user token bench --data "$dir/data" >"$dir/token"
-"$build/bench_ward_load" --data "$dir/data" --token "$dir/token" --beds "$beds" \
+"$build/bench/system/bench_ward_load" --data "$dir/data" --token "$dir/token" --beds "$beds" \
     --seconds "$seconds" "$@"
 if grep -E 'level=(warn|error)' "$dir/log" >"$dir/troubles"; then
     echo "the platform's log has $(wc -l <"$dir/troubles") warnings and errors, the first:" >&2
