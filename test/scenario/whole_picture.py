@@ -416,6 +416,9 @@ def main(checks, work):
     check("the Teams card is an Adaptive Card in a message",
           (teams["type"], teams["attachments"][0]["contentType"], teams["attachments"][0]["content"]["type"]),
           ("message", "application/vnd.microsoft.card.adaptive", "AdaptiveCard"))
+    parsed = subprocess.run(["node", str(pathlib.Path(__file__).with_name("card.mjs"))], capture_output=True, text=True, timeout=60,
+                            input=json.dumps(teams["attachments"][0]["content"]))
+    check("the published Adaptive Cards parser takes it", (parsed.returncode, parsed.stdout + parsed.stderr), (0, ""))
     check("no card holds the patient's name", any(NAME_OF_SICK in json.dumps(body) for _, _, body in cards.taken()), False)
     keys = [key for _, key, _ in cards.taken()]
     check("each card has its own Idempotency-Key", (len(set(keys)), all(keys)), (len(keys), True))
