@@ -21,6 +21,7 @@ int cmd_user(int argc, char **argv);
 int cmd_records(int argc, char **argv);
 int cmd_lake(int argc, char **argv);
 int cmd_train(int argc, char **argv);
+int cmd_mapping(int argc, char **argv);
 int cmd_config(int argc, char **argv);
 
 /* Options that every command with a configuration takes: --config FILE, --set KEY=VALUE (many),

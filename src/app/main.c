@@ -24,6 +24,7 @@ static const struct {
     {"records", cmd_records, "the records of a topic, as JSON lines"},
     {"lake", cmd_lake, "SQL on the lake's tables"},
     {"train", cmd_train, "trains a model from recorded patients"},
+    {"mapping", cmd_mapping, "what the mappings make of messages: test, validate"},
     {"config", cmd_config, "every setting with its default: --yaml, --markdown, --check FILE"},
 };
 #define COMMAND_COUNT (sizeof(commands) / sizeof(commands[0]))

@@ -176,6 +176,7 @@ static enum vg_status open_lane(struct platform *p, uint32_t partition, struct v
         .fhir_mapping = s->connector_fhir_mapping,
         .identity = s->connector_identity,
         .device_system = s->connector_device_system,
+        .compat = s->connector_compat,
         .store = p->fhir,
         .partition = partition,
         .dedupe_size = (uint32_t)s->hub_inflight_max,

@@ -57,6 +57,10 @@ const struct vg_option settings_options[] = {
      "lookup: a device must be linked to its patient in FHIR; create: missing ones are made."},
     {"connector.device_system", VG_OPTION_TEXT, AT(connector_device_system), "", "", 0, 0, NULL,
      "System of the devices' identifiers in FHIR; empty: any."},
+    {"connector.compat", VG_OPTION_CHOICE, AT(connector_compat), "default", "", 0, 0,
+     "default|medtech",
+     "medtech: expressions, numbers, texts and identifiers to the letter as MedTech makes them; "
+     "docs/mapping.md lists what differs."},
 
     {"fhir.engine", VG_OPTION_CHOICE, AT(fhir_engine), "sqlite", "", 0, 0, "sqlite",
      "What holds the FHIR resources."},

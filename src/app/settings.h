@@ -23,7 +23,7 @@ struct settings {
     int64_t stream_partitions, stream_segment_bytes, stream_retention_bytes;
 
     const char *connector_device_mapping, *connector_fhir_mapping, *connector_identity,
-        *connector_device_system;
+        *connector_device_system, *connector_compat;
 
     const char *fhir_engine;
 

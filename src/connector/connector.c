@@ -92,8 +92,9 @@ struct connector {
 
 static enum vg_status load_mappings(struct connector *c, struct vg_err *err)
 {
-    struct mapping_errors device = {.arena = &c->mapping_arena};
-    struct mapping_errors fhir = {.arena = &c->mapping_arena};
+    bool is_medtech = c->config.compat && strcmp(c->config.compat, "medtech") == 0;
+    struct mapping_errors device = {.arena = &c->mapping_arena, .is_medtech = is_medtech};
+    struct mapping_errors fhir = {.arena = &c->mapping_arena, .is_medtech = is_medtech};
     const char *path = c->config.device_mapping;
     struct vg_buf both;
     struct vg_err why = {0};
@@ -118,6 +119,8 @@ static enum vg_status load_mappings(struct connector *c, struct vg_err *err)
         st = vg_fail(err, VG_REJECT, "connector.mapping", 0, "%s: no such file", path);
     else if (st != VG_OK)
         st = vg_fail(err, st, why.code, 0, "%.100s: %.150s", path, why.text);
+    if (is_medtech)
+        vg_buf_put(&both, VG_SLICE("medtech"));
     vg_sha256_hex(vg_buf_slice(&both), hex);
     (void)snprintf(c->mapping_version, sizeof(c->mapping_version), "%.16s", hex);
     vg_buf_fini(&both);

@@ -10,7 +10,8 @@
  * connector.missing_value, connector.ambiguous, connector.wrong_type, connector.no_template,
  * connector.quantity, connector.text, connector.correlation, connector.sampled_size,
  * connector.identity, connector.mismatch, connector.stored, connector.rejected (by the FHIR
- * service), connector.memory, jsonpath.budget, jsonpath.compare, jsonpath.index.
+ * service), connector.memory, jsonpath.budget, jsonpath.compare, jsonpath.index,
+ * jmespath.budget, jmespath.type, jmespath.range.
  */
 #ifndef VG_CONNECTOR_CONNECTOR_H
 #define VG_CONNECTOR_CONNECTOR_H
@@ -25,6 +26,7 @@ struct connector_config {
     const char *fhir_mapping;   /* file: CollectionFhir */
     const char *identity;       /* NULL or "lookup", or "create" */
     const char *device_system;  /* identifier system of devices; NULL or "" = any */
+    const char *compat;         /* NULL or "default", or "medtech" (docs/mapping.md) */
     struct fhir_store *store;   /* borrowed */
     uint32_t partition;         /* whose records it gets: for trace ids */
     uint32_t dedupe_size;       /* messages remembered for each device; 0 = 256 */

@@ -69,7 +69,8 @@ struct value {
 struct template
 {
     struct vg_slice type_name;
-    bool sees_envelope; /* else the matched token alone */
+    const struct vg_json *at; /* in the file */
+    bool sees_envelope;       /* else the matched token alone */
     struct expression match;
     struct expression fields[FIELD_COUNT];
     struct value *values;
@@ -265,6 +266,7 @@ static void load_template(struct loader *l, struct template *t)
         mapping_error_add(l->errors, language, "unknown member 'defaultExpressionLanguage'");
     else if (language && language->type != VG_JSON_NULL)
         (void)read_language(l, language, &l->is_jmespath);
+    t->at = l->template;
     t->sees_envelope = l->kind->is_calculated;
     (void)load_text(l, l->template, "typeName", &t->type_name);
     load_expression(l, l->template, "typeMatchExpression", true, &t->match);
@@ -332,6 +334,15 @@ enum vg_status device_mapping_load(struct mapping_errors *errors,
 size_t device_mapping_count(const struct device_mapping *mapping)
 {
     return mapping->count;
+}
+
+void device_mapping_each(const struct device_mapping *mapping, device_mapping_see *see, void *ctx)
+{
+    for (const struct template *t = mapping->first; t; t = t->next) {
+        see(ctx, t->type_name, (struct vg_slice){0}, t->at);
+        for (const struct value *v = t->values; v; v = v->next)
+            see(ctx, t->type_name, v->name, v->expression.at);
+    }
 }
 
 /* ---- applying ---- */

@@ -20,6 +20,11 @@ VG_CHECK enum vg_status device_mapping_load(struct mapping_errors *errors,
 
 size_t device_mapping_count(const struct device_mapping *mapping);
 
+/* Called for each template (value_name.ptr NULL) and then for each of its values, in file order. */
+typedef void device_mapping_see(void *ctx, struct vg_slice type_name, struct vg_slice value_name,
+                                const struct vg_json *at);
+void device_mapping_each(const struct device_mapping *mapping, device_mapping_see *see, void *ctx);
+
 #define DEVICE_MAPPING_STEPS_MAX 1000000u /* nodes that one message's expressions may look at */
 
 /* One thing that went wrong with a message. */

@@ -440,6 +440,11 @@ enum vg_status fhir_mapping_load(struct mapping_errors *errors,
     return mapping_errors_status(errors, "FHIR mapping", err);
 }
 
+const struct fhir_template *fhir_mapping_first(const struct fhir_mapping *mapping)
+{
+    return mapping->first;
+}
+
 const struct fhir_template *fhir_mapping_find(const struct fhir_mapping *mapping,
                                               struct vg_slice type)
 {

@@ -79,6 +79,9 @@ VG_CHECK enum vg_status fhir_mapping_load(struct mapping_errors *errors,
                                           const struct fhir_mapping **ret_mapping,
                                           struct vg_err *err);
 
+/* The first of all templates (->next), or NULL. */
+const struct fhir_template *fhir_mapping_first(const struct fhir_mapping *mapping);
+
 /* The template of a type, ignoring case; NULL = none. */
 const struct fhir_template *fhir_mapping_find(const struct fhir_mapping *mapping,
                                               struct vg_slice type);

@@ -20,6 +20,7 @@ void mapping_error_add(struct mapping_errors *errors, const struct vg_json *at, 
     (void)vsnprintf(text, sizeof(text), fmt, args);
     va_end(args);
     error->text = vg_arena_dup(errors->arena, vg_slice_of(text));
+    error->at = at;
     if (at && at->source.ptr) {
         struct vg_json_place place = vg_json_place_of(errors->source, at->source.ptr);
 
@@ -31,6 +32,23 @@ void mapping_error_add(struct mapping_errors *errors, const struct vg_json *at, 
     else
         errors->first = error;
     errors->last = error;
+}
+
+void mapping_path(const struct vg_json *at, struct vg_buf *out)
+{
+    const struct vg_json *parent = at ? at->parent : NULL;
+    unsigned index = 0;
+
+    if (!parent)
+        return;
+    mapping_path(parent, out); /* as deep as the JSON reader allows */
+    if (parent->type == VG_JSON_OBJECT) {
+        vg_buf_printf(out, "%s%.*s", parent->parent ? "." : "", VG_FMT(at->name));
+        return;
+    }
+    for (const struct vg_json *i = parent->child; i && i != at; i = i->next)
+        index++;
+    vg_buf_printf(out, "[%u]", index);
 }
 
 enum vg_status mapping_errors_status(const struct mapping_errors *errors, const char *what,

@@ -3,6 +3,7 @@
 #define VG_CONNECTOR_MAPPING_ERRORS_H
 
 #include "base/arena.h"
+#include "base/buf.h"
 #include "base/json.h"
 
 #define MAPPING_ERRORS_MAX 100
@@ -10,6 +11,7 @@
 struct mapping_error {
     uint32_t line, column; /* 1-based; 0 = the file as a whole */
     struct vg_slice text;
+    const struct vg_json *at; /* what it is about, or NULL */
     struct mapping_error *next;
 };
 
@@ -25,6 +27,9 @@ struct mapping_errors {
 VG_PRINTF(3, 4)
 void mapping_error_add(struct mapping_errors *errors, const struct vg_json *at, const char *fmt,
                        ...);
+
+/* "template[0].template.values[1].valueExpression": where a value stands in its file. */
+void mapping_path(const struct vg_json *at, struct vg_buf *out);
 
 /* VG_OK when there is none; else VG_REJECT connector.mapping with the first one and their number.
  */

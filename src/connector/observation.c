@@ -597,23 +597,28 @@ static void put_times(const struct observation *o, struct vg_buf *out)
 void observation_write(const struct observation *o, struct vg_buf *out)
 {
     const struct fhir_template *t = o->template;
-    bool has_component = false;
+    bool has_component = false, is_draft = o->patient.len == 0;
 
-    PUT(out, "{\"resourceType\":\"Observation\",\"id\":\"");
-    vg_buf_put(out, (struct vg_slice){o->id, 64});
-    PUT(out, "\",");
-    put_times(o, out);
-    PUT(out, "\"identifier\":[{\"system\":\"" OBSERVATION_SYSTEM "\",\"value\":");
-    vg_json_escape(out, o->identifier);
-    vg_buf_put(out, o->is_amended ? VG_SLICE("}],\"status\":\"amended\"")
-                                  : VG_SLICE("}],\"status\":\"final\""));
+    PUT(out, "{\"resourceType\":\"Observation\",");
+    if (!is_draft) {
+        PUT(out, "\"id\":\"");
+        vg_buf_put(out, (struct vg_slice){o->id, 64});
+        PUT(out, "\",");
+        put_times(o, out);
+        PUT(out, "\"identifier\":[{\"system\":\"" OBSERVATION_SYSTEM "\",\"value\":");
+        vg_json_escape(out, o->identifier);
+        PUT(out, "}],");
+    }
+    vg_buf_put(out, o->is_amended ? VG_SLICE("\"status\":\"amended\"")
+                                  : VG_SLICE("\"status\":\"final\""));
     if (t->category_json.len > 0) {
         PUT(out, ",\"category\":");
         vg_buf_put(out, t->category_json);
     }
     PUT(out, ",\"code\":");
     vg_buf_put(out, t->code_json);
-    put_reference(out, VG_SLICE(",\"subject\":{\"reference\":\"Patient/"), o->patient);
+    if (!is_draft)
+        put_reference(out, VG_SLICE(",\"subject\":{\"reference\":\"Patient/"), o->patient);
     if (o->encounter.len > 0)
         put_reference(out, VG_SLICE(",\"encounter\":{\"reference\":\"Encounter/"), o->encounter);
     if (t->interval == FHIR_INTERVAL_INSTANT) {
@@ -626,9 +631,11 @@ void observation_write(const struct observation *o, struct vg_buf *out)
         put_time(out, o->end_us);
         vg_buf_put_byte(out, '}');
     }
-    PUT(out, ",\"issued\":");
-    put_time(out, o->issued_us);
-    put_reference(out, VG_SLICE(",\"device\":{\"reference\":\"Device/"), o->device);
+    if (!is_draft) {
+        PUT(out, ",\"issued\":");
+        put_time(out, o->issued_us);
+        put_reference(out, VG_SLICE(",\"device\":{\"reference\":\"Device/"), o->device);
+    }
     if (o->properties[0].is_set) {
         vg_buf_put_byte(out, ',');
         put_value(o, 0, out);

@@ -66,6 +66,7 @@ VG_CHECK enum vg_status observation_load(struct observation *o, struct vg_arena 
 VG_CHECK enum vg_status observation_add(struct observation *o, struct vg_arena *arena,
                                         const struct measurement *m, struct vg_err *err);
 
+/* One of no patient is a draft (debugger.h): without id, identifier, subject, device, issued. */
 void observation_write(const struct observation *o, struct vg_buf *out);
 
 /* The array `values` of the header `fhir` (docs/records.md). */
