@@ -18,7 +18,7 @@ trap end EXIT
 trap 'end; exit 0' INT TERM
 
 rm -f "$data/run.json"
-"$vigil" run --data "$data" "$@" 2>>"${VIGIL_LOG:-/dev/stderr}" &
+"$vigil" run --data "$data" --set care.report_every=1m "$@" 2>>"${VIGIL_LOG:-/dev/stderr}" &
 platform=$!
 for ((i = 0; i < 300; i++)); do
     [ -e "$data/run.json" ] && break

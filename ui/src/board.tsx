@@ -25,7 +25,7 @@ function VitalCell({ info, row }: { info: VitalInfo; row: Row }) {
   if (info.key === 'bp') value += `/${number(row.vitals[DIASTOLIC]?.value, 0)}`;
   const isOld = state !== 'ok';
   return (
-    <div class={`vital ${state}`}>
+    <div class={`vital vital-${info.key} ${state}`}>
       <dt><abbr title={info.name}>{info.short}</abbr> {info.key !== 'avpu' && <span class="vital-unit">{unitText(vital.unit) || info.unit}</span>}</dt>
       <dd>
         <span class="vital-line">
