@@ -57,12 +57,15 @@ static void event_free(struct web_event *event)
     }
 }
 
-/* One event of the stream. A line end inside JSON is white space between its values. */
+/* One event of the stream; change 0: without an id. A line end inside JSON is white space between
+ * its values. */
 static void encode(struct vg_buf *out, int64_t change, const char *kind, struct vg_slice json)
 {
     size_t start;
 
-    vg_buf_printf(out, "id: %lld\nevent: %s\ndata: ", (long long)change, kind);
+    if (change)
+        vg_buf_printf(out, "id: %lld\n", (long long)change);
+    vg_buf_printf(out, "event: %s\ndata: ", kind);
     start = out->len;
     vg_buf_put(out, json);
     for (size_t i = start; i < out->len; i++) {
@@ -79,12 +82,14 @@ static void viewer_write(struct web_viewer *viewer, struct vg_slice bytes)
     vg_http_stream_write(viewer->request, bytes);
 }
 
+/* Without an id: it says nothing of which changes the viewer has had, and one that is behind (or
+ * whose fetch after a reset fails) must not come back as if it had them all. */
 static void viewer_say(struct web_viewer *viewer, const char *kind, struct vg_slice json)
 {
     struct vg_buf text;
 
     vg_buf_init(&text, 0);
-    encode(&text, viewer->web->hub.newest, kind, json);
+    encode(&text, 0, kind, json);
     viewer_write(viewer, vg_buf_slice(&text));
     vg_buf_fini(&text);
 }
@@ -317,18 +322,20 @@ void web_publish(struct web *web, const char *kind, struct vg_slice key, int64_t
 }
 
 /* The worklist's items of these patients, to whoever watches. */
-static enum vg_status publish_items(struct web *web, struct vg_arena *arena,
-                                    const struct vg_slice *patients, const int64_t *changes,
-                                    size_t count, struct vg_err *err)
+static enum vg_status publish_items(struct web *web, const struct vg_slice *patients,
+                                    const int64_t *changes, size_t count, struct vg_err *err)
 {
+    static const struct vg_json_options options = {.values_max = 2000000};
     struct vg_json *root = NULL;
+    struct vg_arena arena;
     struct vg_buf worklist;
     enum vg_status st;
 
+    vg_arena_init(&arena, (size_t)256 << 20);
     vg_buf_init(&worklist, 0);
     st = care_worklist(web->config.care, &worklist, err);
     if (st == VG_OK)
-        st = vg_json_parse(arena, vg_buf_slice(&worklist), NULL, &root, NULL, err);
+        st = vg_json_parse(&arena, vg_buf_slice(&worklist), &options, &root, NULL, err);
     if (st == VG_OK) {
         const struct vg_json *items = vg_json_get(root, "items");
 
@@ -343,6 +350,7 @@ static enum vg_status publish_items(struct web *web, struct vg_arena *arena,
         }
     }
     vg_buf_fini(&worklist);
+    vg_arena_fini(&arena);
     return st;
 }
 
@@ -394,7 +402,11 @@ static enum vg_status process(void *self, const struct stream_batch *batch, stru
             st = VG_OK;
     }
     if (st == VG_OK && flagged_count)
-        st = publish_items(web, &arena, flagged, flagged_change, flagged_count, err);
+        st = publish_items(web, flagged, flagged_change, flagged_count, err);
+    if (st == VG_REJECT) { /* a worklist beyond all measure must not stop the rows of the board */
+        vg_log_err(VG_LOG_ERROR, "web", err);
+        st = VG_OK;
+    }
     vg_buf_fini(&row);
     vg_arena_fini(&arena);
     return st;

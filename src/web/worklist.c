@@ -25,43 +25,29 @@ static const struct {
     {"resolve", "item.resolve", "text", true},
 };
 
-/* Answers {"item":…} from the worklist and tells the viewers; the patient's row shows it too. */
+/* Answers {"item":…} and tells the viewers; the patient's row shows it too. */
 static enum vg_status answer_item(struct web_call *call, int64_t item_id, int64_t change,
                                   struct vg_err *err)
 {
-    static const struct vg_json_options options = {.values_max = 1000000};
     struct care *care = call->web->config.care;
-    struct vg_buf text;
-    struct vg_json *root = NULL;
-    const struct vg_json *item = NULL;
+    struct vg_json *item = NULL;
+    struct vg_buf text, row;
     enum vg_status st;
 
     vg_buf_init(&text, 0);
-    st = care_worklist(care, &text, err);
+    vg_buf_init(&row, 0);
+    st = care_item(care, item_id, &text, err);
     if (st == VG_OK)
-        st = vg_json_parse(&call->arena, vg_buf_slice(&text), &options, &root, NULL, err);
+        st = vg_json_parse(&call->arena, vg_buf_slice(&text), NULL, &item, NULL, err);
     if (st == VG_OK) {
-        item = vg_json_get(root, "items");
-        for (item = item ? item->child : NULL; item; item = item->next) {
-            int64_t id;
-
-            if (vg_json_to_i64(vg_json_get(item, "id"), &id) && id == item_id)
-                break;
-        }
-    }
-    vg_buf_put(&call->out, VG_SLICE("{\"item\":"));
-    vg_buf_put(&call->out, item ? item->source : VG_SLICE("null"));
-    vg_buf_put_byte(&call->out, '}');
-    if (item) {
         struct vg_slice patient = vg_json_get_text(item, "patientId");
-        struct vg_buf row;
 
+        vg_buf_printf(&call->out, "{\"item\":%.*s}", VG_FMT(vg_buf_slice(&text)));
         web_publish(call->web, "item", vg_json_get(item, "id")->source, change, item->source);
-        vg_buf_init(&row, 0);
         if (care_board_row(care, patient, &row, err) == VG_OK)
             web_publish(call->web, "patient", patient, change, vg_buf_slice(&row));
-        vg_buf_fini(&row);
     }
+    vg_buf_fini(&row);
     vg_buf_fini(&text);
     return st;
 }
