@@ -280,7 +280,7 @@ static struct sql_value text_or_null(const struct vg_json *object, const char *n
     return text.len ? sql_t(text) : sql_null();
 }
 
-/* The numbers behind the sparklines and the charts. */
+/* The numbers behind the sparklines and the charts. A correction replaces what it corrects. */
 static enum vg_status put_readings(struct sql *sql, struct vg_slice patient_id,
                                    const struct vg_json *vitals, struct vg_err *err)
 {
@@ -295,7 +295,8 @@ static enum vg_status put_readings(struct sql *sql, struct vg_slice patient_id,
             continue;
         st = SQL_RUN(sql, err, NULL, NULL,
                      "INSERT INTO reading (patient_id, code, time_us, value) VALUES (?, ?, ?, ?) "
-                     "ON CONFLICT DO NOTHING",
+                     "ON CONFLICT (patient_id, code, time_us) DO UPDATE SET value = excluded.value "
+                     "WHERE reading.value <> excluded.value",
                      sql_t(patient_id), sql_t(vg_json_get_text(v, "code")), sql_i(time_us),
                      sql_d(value));
     }
@@ -358,7 +359,8 @@ enum vg_status care_batch_score(struct care_batch *batch, const struct care_scor
             "excluded.window_end_us, "
             "scored_us = excluded.scored_us, record = excluded.record, risk_assessment_id = "
             "excluded.risk_assessment_id, trace = excluded.trace, change = excluded.change "
-            "WHERE excluded.window_end_us >= patient.window_end_us",
+            "WHERE excluded.window_end_us > patient.window_end_us OR (excluded.window_end_us = "
+            "patient.window_end_us AND excluded.scored_us >= patient.scored_us)",
             sql_t(score->patient_id), text_or_null(patient, "name"),
             sql_t(make_initials(&batch->arena, name)), has_age ? sql_i(age) : sql_null(),
             text_or_null(patient, "gender"), text_or_null(patient, "identifier"),

@@ -133,6 +133,7 @@ struct care_user {
     char role[16]; /* viewer, nurse, doctor, coordinator, admin, service */
     char display[96];
 };
+/* A user who is there gets the new role and password, and its sessions end. */
 VG_CHECK enum vg_status care_user_put(struct care *care, const struct care_user *user,
                                       const char *password_hash, struct vg_err *err);
 VG_CHECK enum vg_status care_user_get(struct care *care, struct vg_slice name,
@@ -142,10 +143,13 @@ VG_CHECK enum vg_status care_user_disable(struct care *care, struct vg_slice nam
                                           struct vg_err *err);
 VG_CHECK enum vg_status care_users(struct care *care, struct vg_buf *out, struct vg_err *err);
 /* Sessions and bearer tokens are kept as SHA-256 of the secret; kind "session" or "token".
- * expires_us 0 = never. */
+ * expires_us 0 = never. A put forgets those that have expired. */
 VG_CHECK enum vg_status care_login_put(struct care *care, const char *kind, struct vg_slice secret,
                                        struct vg_slice user, int64_t expires_us,
                                        struct vg_err *err);
+/* Moves the end of one that is still there: one that was dropped meanwhile stays dropped. */
+VG_CHECK enum vg_status care_login_renew(struct care *care, struct vg_slice secret,
+                                         int64_t expires_us, struct vg_err *err);
 VG_CHECK enum vg_status care_login_get(struct care *care, const char *kind, struct vg_slice secret,
                                        int64_t now_us, struct care_user *ret_user,
                                        struct vg_err *err);

@@ -45,8 +45,8 @@ static const char record[] =
     "\"unit\":"
     "\"/min\",\"time\":\"2026-03-14T10:00:00Z\",\"state\":\"ok\"}]}";
 
-static void apply(const char *patient, int low, int64_t window_end_us, uint64_t seq,
-                  const struct care_flag *flag)
+static void apply_at(const char *patient, int low, int64_t window_end_us, int64_t scored_us,
+                     uint64_t seq, const struct care_flag *flag)
 {
     struct care_batch *batch = NULL;
     uint64_t applied;
@@ -55,7 +55,7 @@ static void apply(const char *patient, int low, int64_t window_end_us, uint64_t 
                                .record = vg_slice_of(record),
                                .trace = VG_SLICE("0-1 0-2"),
                                .window_end_us = window_end_us,
-                               .scored_us = window_end_us + 1,
+                               .scored_us = scored_us,
                                .news2_low = low,
                                .news2_high = low + 2,
                                .probability = 0.25};
@@ -66,6 +66,12 @@ static void apply(const char *patient, int low, int64_t window_end_us, uint64_t 
     if (flag)
         CHECK(care_batch_flag(batch, flag, &change, NULL) == VG_OK);
     CHECK(care_batch_commit(batch, seq + 1, NULL) == VG_OK);
+}
+
+static void apply(const char *patient, int low, int64_t window_end_us, uint64_t seq,
+                  const struct care_flag *flag)
+{
+    apply_at(patient, low, window_end_us, window_end_us + 1, seq, flag);
 }
 
 static struct care_flag make_flag(const char *patient, const char *severity, int64_t time_us,
@@ -138,6 +144,23 @@ static void test_a_late_score_does_not_replace_the_newer_row(void)
     patient = ANSWER(care_patient(care, VG_SLICE("p1"), 0, &answer, NULL));
     CHECK(number(vg_json_get(vg_json_get(vg_json_get(patient, "row"), "news2"), "low")) == 7);
     CHECK(vg_json_get(patient, "scores")->count == 2); /* but it is known */
+    care_close(care);
+}
+
+/* Two partitions score one patient: what was made first may be applied last. */
+static void test_of_one_window_the_row_scored_last_stands(void)
+{
+    const struct vg_json *row;
+    int64_t end_us = 2000 * VG_SECOND_US;
+
+    fresh();
+    apply_at("p1", 7, end_us, end_us + 20, 0, NULL);
+    apply_at("p1", 1, end_us, end_us + 10, 1, NULL);
+    row = ANSWER(care_board_row(care, VG_SLICE("p1"), &answer, NULL));
+    CHECK(number(vg_json_get(vg_json_get(row, "news2"), "low")) == 7);
+    apply_at("p1", 4, end_us, end_us + 30, 2, NULL);
+    row = ANSWER(care_board_row(care, VG_SLICE("p1"), &answer, NULL));
+    CHECK(number(vg_json_get(vg_json_get(row, "news2"), "low")) == 4);
     care_close(care);
 }
 
@@ -354,6 +377,19 @@ static void test_people_sessions_and_the_audit_record(void)
     CHECK(care_login_get(care, "session", VG_SLICE("secret"), 1000, &got, NULL) == VG_END);
     CHECK(care_login_get(care, "token", VG_SLICE("secret"), 999, &got, NULL) == VG_END);
     CHECK(care_login_get(care, "session", VG_SLICE("other"), 999, &got, NULL) == VG_END);
+    /* A renewal moves the end, and never brings back what was dropped. */
+    CHECK(care_login_renew(care, VG_SLICE("secret"), 2000, NULL) == VG_OK);
+    CHECK(care_login_get(care, "session", VG_SLICE("secret"), 1000, &got, NULL) == VG_OK);
+    CHECK(care_login_drop(care, VG_SLICE("secret"), NULL) == VG_OK);
+    CHECK(care_login_renew(care, VG_SLICE("secret"), 2000, NULL) == VG_OK);
+    CHECK(care_login_get(care, "session", VG_SLICE("secret"), 1000, &got, NULL) == VG_END);
+    /* A new password ends the sessions of the old one; tokens stay. */
+    CHECK(care_login_put(care, "session", VG_SLICE("a"), VG_SLICE("ann"), 0, NULL) == VG_OK);
+    CHECK(care_login_put(care, "token", VG_SLICE("b"), VG_SLICE("ann"), 0, NULL) == VG_OK);
+    CHECK(care_user_put(care, &user, "other", NULL) == VG_OK);
+    CHECK(care_login_get(care, "session", VG_SLICE("a"), 999, &got, NULL) == VG_END);
+    CHECK(care_login_get(care, "token", VG_SLICE("b"), 999, &got, NULL) == VG_OK);
+    CHECK(care_login_put(care, "session", VG_SLICE("secret"), VG_SLICE("ann"), 0, NULL) == VG_OK);
     CHECK(care_user_disable(care, VG_SLICE("ann"), NULL) == VG_OK);
     CHECK(care_login_get(care, "session", VG_SLICE("secret"), 999, &got, NULL) == VG_END);
     CHECK(care_user_get(care, VG_SLICE("ann"), &got, hash, NULL) == VG_END);
@@ -408,6 +444,7 @@ int main(void)
         return vg_test_report();
     RUN(test_a_score_becomes_the_patients_row);
     RUN(test_a_late_score_does_not_replace_the_newer_row);
+    RUN(test_of_one_window_the_row_scored_last_stands);
     RUN(test_what_was_applied_is_known_after_a_crash);
     RUN(test_an_aborted_batch_leaves_nothing);
     RUN(test_a_flag_makes_an_item_and_cards_once);

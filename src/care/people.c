@@ -1,17 +1,32 @@
 /* people.c -- users, their sessions and tokens, and the record of what they saw and did. */
+#include "base/clock.h"
 #include "base/crypto.h"
 #include "care/care_int.h"
 
 enum vg_status care_user_put(struct care *care, const struct care_user *user,
                              const char *password_hash, struct vg_err *err)
 {
-    return CARE_WRITE(
-        care, err, NULL, NULL,
-        "INSERT INTO person (name, role, display, password_hash, is_enabled) VALUES (?, "
-        "?, ?, ?, 1) ON CONFLICT (name) DO UPDATE SET role = excluded.role, display = "
-        "excluded.display, password_hash = excluded.password_hash, is_enabled = 1",
-        sql_t(vg_slice_of(user->name)), sql_t(vg_slice_of(user->role)),
-        sql_t(vg_slice_of(user->display)), sql_t(vg_slice_of(password_hash)));
+    struct vg_slice name = vg_slice_of(user->name);
+    enum vg_status st;
+
+    pthread_mutex_lock(&care->write_lock);
+    st = care_begin(care, err);
+    if (st == VG_OK) {
+        st = SQL_RUN(
+            care->writer, err, NULL, NULL,
+            "INSERT INTO person (name, role, display, password_hash, is_enabled) VALUES (?, "
+            "?, ?, ?, 1) ON CONFLICT (name) DO UPDATE SET role = excluded.role, display = "
+            "excluded.display, password_hash = excluded.password_hash, is_enabled = 1",
+            sql_t(name), sql_t(vg_slice_of(user->role)), sql_t(vg_slice_of(user->display)),
+            sql_t(vg_slice_of(password_hash)));
+        /* Whoever is logged in with the old password is not any more. */
+        if (st == VG_OK)
+            st = SQL_RUN(care->writer, err, NULL, NULL,
+                         "DELETE FROM login WHERE person = ? AND kind = 'session'", sql_t(name));
+        st = care_end(care, st, err);
+    }
+    pthread_mutex_unlock(&care->write_lock);
+    return st;
 }
 
 struct found_user {
@@ -101,12 +116,29 @@ enum vg_status care_login_put(struct care *care, const char *kind, struct vg_sli
 {
     char hash[65];
 
+    enum vg_status st = CARE_WRITE(care, err, NULL, NULL,
+                                   "DELETE FROM login WHERE expires_us <> 0 AND expires_us < ?",
+                                   sql_i(vg_now_us()));
+
+    if (st != VG_OK)
+        return st;
     vg_sha256_hex(secret, hash);
     return CARE_WRITE(
         care, err, NULL, NULL,
         "INSERT INTO login (secret_hash, kind, person, expires_us) VALUES (?, ?, ?, ?) "
         "ON CONFLICT (secret_hash) DO UPDATE SET expires_us = excluded.expires_us",
         sql_t(vg_slice_of(hash)), sql_t(vg_slice_of(kind)), sql_t(user), sql_i(expires_us));
+}
+
+enum vg_status care_login_renew(struct care *care, struct vg_slice secret, int64_t expires_us,
+                                struct vg_err *err)
+{
+    char hash[65];
+
+    vg_sha256_hex(secret, hash);
+    return CARE_WRITE(care, err, NULL, NULL,
+                      "UPDATE login SET expires_us = ? WHERE secret_hash = ?", sql_i(expires_us),
+                      sql_t(vg_slice_of(hash)));
 }
 
 enum vg_status care_login_get(struct care *care, const char *kind, struct vg_slice secret,

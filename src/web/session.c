@@ -314,9 +314,8 @@ enum vg_status web_session_check(struct web_call *call, struct vg_err *err)
                        "the X-Vigil-CSRF header is missing or wrong");
     }
     if (!call->is_background && is_renewal_due(web, call->session, call->now_us))
-        st =
-            care_login_put(web->config.care, "session", call->session, vg_slice_of(call->user.name),
-                           expiry(web, call->role, issued_us, call->now_us), err);
+        st = care_login_renew(web->config.care, call->session,
+                              expiry(web, call->role, issued_us, call->now_us), err);
     if (st != VG_OK) /* the old expiry stands: no reason to refuse the call */
         vg_log_err(VG_LOG_WARN, "web", err);
     return VG_OK;
