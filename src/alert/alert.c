@@ -10,6 +10,9 @@
  * writes the same resources again, and an equal resource makes no new version.
  * 4. The repository's transaction is committed with the position, then the stage's offset.
  *
+ * A resource that the FHIR service refuses is a dead letter; the repository has its score all the
+ * same.
+ *
  * A crash before 4 repeats everything from the same states and so with the same results; a crash
  * after it finds the position moved.
  */
@@ -18,7 +21,7 @@
 #include "alert/rule.h"
 #include "base/crypto.h"
 #include "base/json.h"
-#include "base/log.h"
+#include "base/metrics.h"
 #include "base/unit.h"
 
 #include <errno.h>
@@ -55,6 +58,7 @@ struct work {
     struct alert *alert;
     struct care_batch *batch;
     struct fhir_write writes[WRITES_MAX];
+    const struct stream_record *made_from[WRITES_MAX];
     size_t write_count;
 };
 
@@ -208,8 +212,8 @@ static void put_predictions(struct vg_json_writer *w, const struct scored *s,
     vg_json_close_array(w);
 }
 
-static enum vg_status add_write(struct work *work, const char *type, struct vg_slice id,
-                                const struct vg_buf *body, struct vg_err *err)
+static enum vg_status add_write(struct work *work, const struct scored *s, const char *type,
+                                struct vg_slice id, const struct vg_buf *body, struct vg_err *err)
 {
     struct vg_slice kept = vg_arena_dup(&work->alert->arena, vg_buf_slice(body));
 
@@ -220,11 +224,13 @@ static enum vg_status add_write(struct work *work, const char *type, struct vg_s
     for (size_t i = 0; i < work->write_count; i++) {
         if (vg_slice_eq(work->writes[i].id, id)) {
             work->writes[i].body = kept;
+            work->made_from[i] = s->record;
             return VG_OK;
         }
     }
     if (work->write_count == WRITES_MAX)
         return no_memory(err);
+    work->made_from[work->write_count] = s->record;
     work->writes[work->write_count++] =
         (struct fhir_write){.what = FHIR_UPDATE, .type = vg_slice_of(type), .id = id, .body = kept};
     return VG_OK;
@@ -257,7 +263,7 @@ static enum vg_status write_risk_assessment(struct work *work, const struct scor
     put_basis(&w, s, arena);
     put_predictions(&w, s, arena);
     vg_json_close_object(&w);
-    st = add_write(work, "RiskAssessment", id, &body, err);
+    st = add_write(work, s, "RiskAssessment", id, &body, err);
     vg_buf_fini(&body);
     if (st == VG_OK)
         *ret_id = id;
@@ -298,7 +304,7 @@ static enum vg_status write_flag(struct work *work, const struct scored *s,
     if (s->encounter_id.len)
         put_reference(&w, "encounter", "Encounter", s->encounter_id, arena);
     vg_json_close_object(&w);
-    st = add_write(work, "Flag", flag->flag_id, &body, err);
+    st = add_write(work, s, "Flag", flag->flag_id, &body, err);
     vg_buf_fini(&body);
     return st;
 }
@@ -460,17 +466,33 @@ static enum vg_status apply_record(struct work *work, const struct stream_record
     return st;
 }
 
-static enum vg_status commit_fhir(struct work *work, struct vg_err *err)
+/* What the FHIR service refuses is a dead letter: it holds up neither the care team's board nor
+ * anybody else's resources. */
+static enum vg_status commit_fhir(struct work *work, struct stream_out *out, struct vg_err *err)
 {
+    struct alert *alert = work->alert;
     struct fhir_written *written;
+    enum vg_status st = VG_REJECT;
 
-    if (work->write_count == 0)
-        return VG_OK;
-    written = vg_arena_alloc(&work->alert->arena, work->write_count * sizeof(*written));
+    written = vg_arena_alloc(&alert->arena, (work->write_count + 1) * sizeof(*written));
     if (!written)
         return no_memory(err);
-    return fhir_commit(work->alert->config.fhir, work->writes, work->write_count,
-                       &work->alert->arena, written, NULL, err);
+    while (st == VG_REJECT && work->write_count > 0) {
+        size_t failed = work->write_count, after;
+
+        st = fhir_commit(alert->config.fhir, work->writes, work->write_count, &alert->arena,
+                         written, &failed, err);
+        if (st != VG_REJECT || failed >= work->write_count)
+            return st;
+        vg_step_error(13, err);
+        stage_deadletter(out, STREAM_SCORED, alert->config.partition, work->made_from[failed],
+                         alert->ops.name, err);
+        after = --work->write_count - failed;
+        memmove(&work->writes[failed], &work->writes[failed + 1], after * sizeof(work->writes[0]));
+        memmove(&work->made_from[failed], &work->made_from[failed + 1],
+                after * sizeof(work->made_from[0]));
+    }
+    return VG_OK;
 }
 
 static enum vg_status alert_process(void *self, const struct stream_batch *batch,
@@ -500,10 +522,9 @@ static enum vg_status alert_process(void *self, const struct stream_batch *batch
         }
     }
     if (st == VG_OK)
-        st = commit_fhir(work, err);
+        st = commit_fhir(work, out, err);
     if (st != VG_OK) {
         care_batch_abort(work->batch);
-        /* What FHIR refuses is our own making: nobody else wrote these resources. */
         return st == VG_REJECT ? VG_FATAL : st;
     }
     return care_batch_commit(work->batch, batch->next_seq, err);

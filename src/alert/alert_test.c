@@ -250,6 +250,31 @@ static void test_a_broken_record_is_a_dead_letter_and_the_rest_goes_on(void)
     close_all();
 }
 
+/* An id that FHIR does not allow: the board shows the patient, and everybody else's alerts go on.
+ */
+static void test_what_fhir_refuses_is_a_dead_letter_and_the_rest_goes_on(void)
+{
+    struct stream_consumer *letters = NULL;
+    struct stream_batch batch;
+    struct vg_err err = {0};
+
+    fresh();
+    put_patient("p1");
+    (void)put_scored("p_2", 8, VG_SECOND_US, "ok");
+    (void)put_scored("p1", 8, VG_SECOND_US, "ok");
+    if (!CHECK(wait_applied(put_scored("p1", 8, 2 * VG_SECOND_US, "ok"))))
+        exit(1);
+    must(stream_consumer_open(stream, 0, STREAM_DEADLETTER, "test", &letters, &err), &err);
+    CHECK(stream_read(letters, 10, DEADLINE_US, &batch, &err) == VG_OK && batch.count == 1 &&
+          vg_slice_is(batch.records[0].key, "p_2"));
+    stream_consumer_close(letters);
+    CHECK(count_of("Flag", "patient=p1", NULL) == 1);
+    CHECK(count_of("RiskAssessment", "patient=p1", NULL) == 2);
+    vg_buf_clear(&answer);
+    CHECK(care_board_row(care, VG_SLICE("p_2"), &answer, NULL) == VG_OK);
+    close_all();
+}
+
 /* ---- the notifier ---- */
 
 struct receiver {
@@ -389,6 +414,7 @@ int main(void)
     RUN(test_an_episode_from_opening_to_closing);
     RUN(test_a_replay_changes_nothing);
     RUN(test_a_broken_record_is_a_dead_letter_and_the_rest_goes_on);
+    RUN(test_what_fhir_refuses_is_a_dead_letter_and_the_rest_goes_on);
     RUN(test_a_card_is_sent_again_with_the_same_key_until_it_is_taken);
     RUN(test_every_format_is_json);
     RUN(test_levels_must_rise);
