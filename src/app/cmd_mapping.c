@@ -23,7 +23,8 @@ static const char usage[] =
 struct mapping_command {
     struct vg_arena arena;
     const char *device, *fhir;
-    struct debugger debugger;
+    struct debugger *debugger;
+    size_t errors, warnings; /* of the mappings */
 };
 
 /* NULL is no file. 0, or the exit code to end with (said why). */
@@ -48,7 +49,7 @@ static int test_messages(struct mapping_command *c, bool is_envelope, char **pat
     struct vg_slice *texts = vg_arena_alloc(&c->arena, sizeof(*texts) * (size_t)count);
     struct vg_json_writer w;
     struct vg_buf out;
-    size_t errors;
+    size_t errors = c->errors;
 
     if (!texts)
         return app_fail(&(struct vg_err){.code = "app.memory", .text = "no memory"});
@@ -57,17 +58,16 @@ static int test_messages(struct mapping_command *c, bool is_envelope, char **pat
             return 2;
     vg_buf_init(&out, 0);
     vg_json_writer_init(&w, &out);
-    errors = debugger_load(&c->debugger, &c->arena);
     vg_json_open_object(&w);
     vg_json_name(&w, "results");
     vg_json_open_array(&w);
     if (errors == 0)
         for (int i = 0; i < count; i++)
-            errors += debugger_test(&c->debugger, vg_slice_of(paths[i]), texts[i], is_envelope, &w);
+            errors += debugger_test(c->debugger, vg_slice_of(paths[i]), texts[i], is_envelope, &w);
     vg_json_close_array(&w);
     vg_json_name(&w, "templateErrors");
     vg_json_open_array(&w);
-    debugger_write_errors(&c->debugger, &w);
+    debugger_write_errors(c->debugger, &w);
     vg_json_close_array(&w);
     vg_json_close_object(&w);
     vg_buf_put_byte(&out, '\n');
@@ -80,21 +80,33 @@ static int test_messages(struct mapping_command *c, bool is_envelope, char **pat
     return errors > 0;
 }
 
-static void print_all(const char *path, const struct mapping_errors *errors, const char *level)
+static void print_finding(void *ctx, const struct debugger_finding *finding)
 {
-    for (const struct mapping_error *e = errors->first; e; e = e->next)
-        (void)printf("%s:%u:%u: %s: %.*s\n", path, e->line, e->column, level, VG_FMT(e->text));
+    struct mapping_command *c = ctx;
+
+    c->warnings += finding->is_warning;
+    (void)printf("%s:%u:%u: %s: %.*s\n", finding->is_in_fhir ? c->fhir : c->device, finding->line,
+                 finding->column, finding->is_warning ? "warning" : "error", VG_FMT(finding->text));
 }
 
 static int validate(struct mapping_command *c)
 {
-    size_t errors = debugger_load(&c->debugger, &c->arena);
+    debugger_findings(c->debugger, print_finding, c);
+    (void)fprintf(stderr, "%zu errors, %zu warnings\n", c->errors, c->warnings);
+    return c->errors > 0;
+}
 
-    print_all(c->device, &c->debugger.device, "error");
-    print_all(c->fhir, &c->debugger.fhir, "error");
-    print_all(c->device, &c->debugger.warnings, "warning");
-    (void)fprintf(stderr, "%zu errors, %zu warnings\n", errors, c->debugger.warnings.count);
-    return errors > 0;
+static int run_command(struct mapping_command *c, bool is_test, bool is_envelope, bool is_medtech,
+                       char **paths, int count)
+{
+    struct vg_slice device = {0}, fhir = {0};
+
+    if (read_file(&c->arena, c->device, &device) != 0 || read_file(&c->arena, c->fhir, &fhir) != 0)
+        return 2;
+    c->debugger = debugger_open(&c->arena, device, fhir, is_medtech, &c->errors);
+    if (!c->debugger)
+        return app_fail(&(struct vg_err){.code = "app.memory", .text = "no memory"});
+    return is_test ? test_messages(c, is_envelope, paths, count) : validate(c);
 }
 
 static bool has_option(const struct app_options *options)
@@ -132,16 +144,10 @@ int cmd_mapping(int argc, char **argv)
         (void)fputs(usage, options.wants_help ? stdout : stderr);
         code = options.wants_help ? 0 : 2;
     } else if (code == 0) {
-        c.debugger.is_medtech = strcmp(compat, "medtech") == 0;
-        code = read_file(&c.arena, c.device, &c.debugger.device.source);
-        if (code == 0)
-            code = read_file(&c.arena, c.fhir, &c.debugger.fhir.source);
-        if (code == 0)
-            code = is_test
-                       ? test_messages(&c, is_envelope, options.rest + 1, options.rest_count - 1)
-                       : validate(&c);
+        code = run_command(&c, is_test, is_envelope, strcmp(compat, "medtech") == 0,
+                           options.rest + 1, options.rest_count - 1);
     }
-    debugger_fini(&c.debugger);
+    debugger_close(c.debugger);
     vg_arena_fini(&c.arena);
     app_options_fini(&options);
     return code;

@@ -92,7 +92,8 @@ struct connector {
 
 static enum vg_status load_mappings(struct connector *c, struct vg_err *err)
 {
-    bool is_medtech = c->config.compat && strcmp(c->config.compat, "medtech") == 0;
+    const char *compat = c->config.compat ? c->config.compat : "default";
+    bool is_medtech = strcmp(compat, "medtech") == 0;
     struct mapping_errors device = {.arena = &c->mapping_arena, .is_medtech = is_medtech};
     struct mapping_errors fhir = {.arena = &c->mapping_arena, .is_medtech = is_medtech};
     const char *path = c->config.device_mapping;
@@ -101,6 +102,9 @@ static enum vg_status load_mappings(struct connector *c, struct vg_err *err)
     enum vg_status st;
     char hex[65];
 
+    if (!is_medtech && strcmp(compat, "default") != 0)
+        return vg_fail(err, VG_REJECT, "connector.config", 0,
+                       "compat '%s': expected default or medtech", compat);
     vg_buf_init(&both, 0);
     st = vg_file_read(&c->mapping_arena, path, MAPPING_BYTES_MAX, &device.source, &why);
     if (st == VG_OK) {
@@ -291,7 +295,8 @@ static enum vg_status load_stored(struct connector *c, struct observation *o, bo
     struct newest *newest;
     enum vg_status st;
 
-    if (o->template->interval == FHIR_INTERVAL_INSTANT) {
+    /* The reference's instants last a second: a newer one may be in the same. */
+    if (o->template->interval == FHIR_INTERVAL_INSTANT && !o->template->is_medtech) {
         st = newest_of(c, o->device, &newest, err);
         if (st != VG_OK)
             return st;

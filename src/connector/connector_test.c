@@ -499,6 +499,53 @@ static void test_create_and_mismatch(void)
     close_house(&h);
 }
 
+/* As the reference: readings of one second share an Observation, in one batch and in several. */
+static void test_medtech(void)
+{
+    static const char *const bodies[] = {"{\"time\":\"2026-03-14T10:00:00.2Z\",\"hr\":72}",
+                                         "{\"time\":\"2026-03-14T10:00:00.7Z\",\"hr\":73}",
+                                         "{\"time\":\"2026-03-14T10:00:00.5Z\",\"hr\":74}",
+                                         "{\"time\":\"2026-03-14T10:00:01Z\",\"hr\":75}"};
+    struct connector_config config = {
+        .device_mapping = VG_SOURCE_DIR "/mappings/ward-device.json",
+        .fhir_mapping = VG_SOURCE_DIR "/mappings/ward-fhir.json",
+        .compat = "medtech",
+    };
+    struct vg_buf out;
+
+    vg_buf_init(&out, 0);
+    for (size_t step = 1; step <= 4; step++) {
+        struct sent sent[4];
+        struct counts counts;
+        struct vg_err err = {0};
+        struct house h;
+
+        if (!CHECK(open_house(&h, NULL)))
+            return;
+        connector_close(h.connector);
+        config.store = h.store;
+        if (!CHECK(connector_open(&config, &h.connector, &err) == VG_OK))
+            return;
+        for (size_t i = 0; i < 4; i++)
+            sent[i] = (struct sent){.device = "bed-4", .body = bodies[i], .time_us = T0 + 1};
+        for (size_t i = 0; i < 4; i += step) {
+            size_t count = step < 4 - i ? step : 4 - i;
+
+            CHECK(run_batch(&h, sent + i, count, true, &counts) == VG_OK);
+            CHECK(counts.normalized == count && counts.dead == 0);
+        }
+        vg_buf_clear(&out);
+        CHECK(dump(&h, &out) == 2);
+        vg_buf_put_byte(&out, 0);
+        CHECK(strstr(out.ptr, "effectivePeriod={\"start\":\"2026-03-14T10:00:00.2000000Z\",\"end\":"
+                              "\"2026-03-14T10:00:00.7000000Z\"}") != NULL);
+        CHECK(strstr(out.ptr, "\"value\":73,") && strstr(out.ptr, "\"value\":75,") &&
+              !strstr(out.ptr, "\"value\":72,"));
+        close_house(&h);
+    }
+    vg_buf_fini(&out);
+}
+
 /* More than one commit's worth goes through. */
 static void test_many(void)
 {
@@ -652,10 +699,13 @@ static void test_open_errors(void)
         {.device_mapping = VG_SOURCE_DIR "/mappings/ward-device.json",
          .fhir_mapping = VG_SOURCE_DIR "/mappings/ward-fhir.json",
          .identity = "guess"},
+        {.device_mapping = VG_SOURCE_DIR "/mappings/ward-device.json",
+         .fhir_mapping = VG_SOURCE_DIR "/mappings/ward-fhir.json",
+         .compat = "old"},
     };
     struct vg_buf out;
 
-    for (size_t i = 0; i < 4; i++) {
+    for (size_t i = 0; i < sizeof(rows) / sizeof(rows[0]); i++) {
         struct connector *c = NULL;
         struct vg_err err = {0};
 
@@ -683,6 +733,7 @@ int main(void)
     RUN(test_any_split_same_observations);
     RUN(test_identity_follows_changes);
     RUN(test_create_and_mismatch);
+    RUN(test_medtech);
     RUN(test_many);
     RUN(test_refused_write);
     RUN(test_as_a_stage);

@@ -8,12 +8,21 @@
  */
 #include "connector/debugger.h"
 
+#include "connector/device_mapping.h"
 #include "connector/group.h"
 #include "connector/value.h"
 
 #include <stdio.h>
 
 #define MESSAGE_BYTES_MAX (64u << 20)
+
+struct debugger {
+    struct mapping_errors device, fhir;
+    struct mapping_errors warnings; /* their places are in the device mapping */
+    const struct device_mapping *device_mapping;
+    const struct fhir_mapping *fhir_mapping;
+    struct vg_arena arena; /* of one message */
+};
 
 static const struct {
     const char *code, *normalizing, *converting;
@@ -82,26 +91,44 @@ static void check_against(void *ctx, struct vg_slice type_name, struct vg_slice 
     vg_buf_fini(&list);
 }
 
-size_t debugger_load(struct debugger *d, struct vg_arena *arena)
+struct debugger *debugger_open(struct vg_arena *arena, struct vg_slice device, struct vg_slice fhir,
+                               bool is_medtech, size_t *ret_errors)
 {
+    struct debugger *d = vg_arena_alloc(arena, sizeof(*d));
     size_t count = 0;
 
-    d->device.arena = d->fhir.arena = d->warnings.arena = arena;
-    d->device.is_medtech = d->fhir.is_medtech = d->is_medtech;
+    if (!d)
+        return NULL;
+    d->device = (struct mapping_errors){.arena = arena, .source = device, .is_medtech = is_medtech};
+    d->fhir = (struct mapping_errors){.arena = arena, .source = fhir, .is_medtech = is_medtech};
     vg_arena_init(&d->arena, MESSAGE_BYTES_MAX);
-    if (d->device.source.ptr && device_mapping_load(&d->device, &d->device_mapping, NULL) != VG_OK)
+    if (device.ptr && device_mapping_load(&d->device, &d->device_mapping, NULL) != VG_OK)
         count += d->device.count ? d->device.count : 1;
-    if (d->fhir.source.ptr && fhir_mapping_load(&d->fhir, &d->fhir_mapping, NULL) != VG_OK)
+    if (fhir.ptr && fhir_mapping_load(&d->fhir, &d->fhir_mapping, NULL) != VG_OK)
         count += d->fhir.count ? d->fhir.count : 1;
-    d->warnings.source = d->device.source;
+    d->warnings = (struct mapping_errors){.arena = arena, .source = d->device.source};
     if (count == 0 && d->device_mapping && d->fhir_mapping)
         device_mapping_each(d->device_mapping, check_against, d);
-    return count;
+    *ret_errors = count;
+    return d;
 }
 
-void debugger_fini(struct debugger *d)
+void debugger_close(struct debugger *d)
 {
-    vg_arena_fini(&d->arena);
+    if (d)
+        vg_arena_fini(&d->arena);
+}
+
+void debugger_findings(const struct debugger *d, debugger_see *see, void *ctx)
+{
+    const struct mapping_errors *const lists[] = {&d->device, &d->fhir, &d->warnings};
+
+    for (size_t i = 0; i < 3; i++)
+        for (const struct mapping_error *e = lists[i]->first; e; e = e->next) {
+            const struct debugger_finding finding = {i == 2, i == 1, e->line, e->column, e->text};
+
+            see(ctx, &finding);
+        }
 }
 
 /* ---- writing ---- */

@@ -7,33 +7,33 @@
 #ifndef VG_CONNECTOR_DEBUGGER_H
 #define VG_CONNECTOR_DEBUGGER_H
 
-#include "connector/device_mapping.h"
-#include "connector/fhir_mapping.h"
+#include "base/arena.h"
+#include "base/json.h"
 
-/* Zeroed, then device.source, fhir.source (ptr NULL: there is none) and is_medtech set. One thread.
+struct debugger; /* one thread */
+
+/* Loads the mappings: texts (ptr NULL: there is none) and all that is made of them live in `arena`.
+ * *ret_errors: how many errors they have. NULL: the arena is full. */
+struct debugger *debugger_open(struct vg_arena *arena, struct vg_slice device, struct vg_slice fhir,
+                               bool is_medtech, size_t *ret_errors);
+void debugger_close(struct debugger *d); /* NULL is fine */
+
+/* Every error, then (only when there is none) every warning. 1-based; line 0: the file as a whole.
  */
-struct debugger {
-    struct mapping_errors device, fhir;
-    bool is_medtech;
-
-    /* what debugger_load() fills in */
-    const struct device_mapping *device_mapping;
-    const struct fhir_mapping *fhir_mapping;
-    struct mapping_errors warnings; /* their places are in the device mapping */
-    struct vg_arena arena;          /* of one message */
+struct debugger_finding {
+    bool is_warning, is_in_fhir; /* else in the device mapping */
+    uint32_t line, column;
+    struct vg_slice text;
 };
-
-/* Loads what there is into `arena`, which must outlive the debugger. Returns the number of errors;
- * the warnings are told only when there is none. */
-size_t debugger_load(struct debugger *d, struct vg_arena *arena);
-void debugger_fini(struct debugger *d);
+typedef void debugger_see(void *ctx, const struct debugger_finding *finding);
+void debugger_findings(const struct debugger *d, debugger_see *see, void *ctx);
 
 /* The elements of templateErrors: {"type","message","line","column","path"} of every error. */
 void debugger_write_errors(const struct debugger *d, struct vg_json_writer *w);
 
 /* One element of results; `is_envelope`: the text is the whole envelope, not the body alone.
- * Returns the number of its errors. Only after debugger_load() returned 0 and with a device
- * mapping. */
+ * Returns the number of its errors. Only when the mappings have none and there is a device mapping.
+ */
 size_t debugger_test(struct debugger *d, struct vg_slice name, struct vg_slice text,
                      bool is_envelope, struct vg_json_writer *w);
 

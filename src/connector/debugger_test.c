@@ -1,3 +1,4 @@
+/* debugger_test.c -- what the mapping debugger says of messages and of pairs of mappings. */
 #include "connector/debugger.h"
 
 #include "vg_test.h"
@@ -85,24 +86,25 @@ static const struct {
 static void test_messages(void)
 {
     for (size_t i = 0; i < sizeof(rows) / sizeof(rows[0]); i++) {
-        struct debugger d = {.is_medtech = rows[i].is_medtech};
         struct vg_arena arena;
         struct vg_json_writer w;
+        struct debugger *d;
         struct vg_buf out;
+        size_t errors = 1;
 
         vg_arena_init(&arena, 0);
         vg_buf_init(&out, 0);
         vg_json_writer_init(&w, &out);
         CHECK_ROW(rows[i].name);
-        d.device.source = vg_slice_of(rows[i].device);
-        d.fhir.source = vg_slice_of(rows[i].fhir);
-        if (CHECK(debugger_load(&d, &arena) == 0)) {
-            CHECK(debugger_test(&d, VG_SLICE("m"), vg_slice_of(rows[i].message),
-                                rows[i].is_envelope, &w) == rows[i].errors);
+        d = debugger_open(&arena, vg_slice_of(rows[i].device), vg_slice_of(rows[i].fhir),
+                          rows[i].is_medtech, &errors);
+        if (CHECK(d && errors == 0)) {
+            CHECK(debugger_test(d, VG_SLICE("m"), vg_slice_of(rows[i].message), rows[i].is_envelope,
+                                &w) == rows[i].errors);
             if (!CHECK(vg_slice_starts(vg_buf_slice(&out), vg_slice_of(rows[i].want))))
                 printf("  got %.*s\n", VG_FMT(vg_buf_slice(&out)));
         }
-        debugger_fini(&d);
+        debugger_close(d);
         vg_buf_fini(&out);
         vg_arena_fini(&arena);
     }
@@ -124,25 +126,40 @@ static const struct {
     {"warnings only without errors", DEVICE("hr", "pulse"), "[", 1, NULL},
 };
 
+struct seen {
+    size_t errors, warnings;
+    char text[256]; /* of the first warning */
+};
+
+static void see(void *ctx, const struct debugger_finding *finding)
+{
+    struct seen *seen = ctx;
+
+    seen->errors += !finding->is_warning;
+    if (finding->is_warning && seen->warnings++ == 0)
+        (void)snprintf(seen->text, sizeof(seen->text), "%u:%u %.*s", finding->line, finding->column,
+                       VG_FMT(finding->text));
+}
+
 static void test_checks(void)
 {
     for (size_t i = 0; i < sizeof(checks) / sizeof(checks[0]); i++) {
-        struct debugger d = {.is_medtech = false};
+        struct seen seen = {.errors = 0};
         struct vg_arena arena;
-        char got[256] = "";
+        struct debugger *d;
+        size_t errors = 0;
 
         vg_arena_init(&arena, 0);
         CHECK_ROW(checks[i].name);
-        d.device.source = vg_slice_of(checks[i].device);
-        d.fhir.source = vg_slice_of(checks[i].fhir);
-        CHECK(debugger_load(&d, &arena) == checks[i].errors);
-        CHECK(d.warnings.count == (checks[i].warning != NULL));
-        if (d.warnings.first)
-            (void)snprintf(got, sizeof(got), "%u:%u %.*s", d.warnings.first->line,
-                           d.warnings.first->column, VG_FMT(d.warnings.first->text));
-        if (!CHECK(strcmp(got, checks[i].warning ? checks[i].warning : "") == 0))
-            printf("  got %s\n", got);
-        debugger_fini(&d);
+        d = debugger_open(&arena, vg_slice_of(checks[i].device), vg_slice_of(checks[i].fhir), false,
+                          &errors);
+        if (CHECK(d != NULL))
+            debugger_findings(d, see, &seen);
+        CHECK(errors == checks[i].errors && seen.errors == errors);
+        CHECK(seen.warnings == (checks[i].warning != NULL));
+        if (!CHECK(strcmp(seen.text, checks[i].warning ? checks[i].warning : "") == 0))
+            printf("  got %s\n", seen.text);
+        debugger_close(d);
         vg_arena_fini(&arena);
     }
 }

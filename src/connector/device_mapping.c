@@ -122,7 +122,7 @@ static struct program compile(struct loader *l, const struct vg_json *at, struct
     bool is_medtech = l->errors->is_medtech;
     enum vg_status st =
         is_jmespath ? jmespath_compile(l->errors->arena, text, is_medtech, &program.jmespath, &why)
-                    : jsonpath_compile(l->errors->arena, text, &program.jsonpath, &why);
+                    : jsonpath_compile(l->errors->arena, text, is_medtech, &program.jsonpath, &why);
 
     if (st != VG_OK)
         mapping_error_add(l->errors, at, "'%.*s': %s", VG_FMT(at->name), why.text);

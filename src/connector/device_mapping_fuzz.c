@@ -24,8 +24,8 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 
     vg_arena_init(&arena, 16u << 20);
     vg_buf_init(&out, 1u << 20);
-    struct mapping_errors errors = {.arena = &arena, .source = text};
-    struct mapping_errors fhir_errors = {.arena = &arena, .source = text};
+    struct mapping_errors errors = {.arena = &arena, .source = text, .is_medtech = size % 2};
+    struct mapping_errors fhir_errors = {.arena = &arena, .source = text, .is_medtech = size % 2};
 
     if (fhir_mapping_load(&fhir_errors, &fhir, &err) != VG_OK && !err.code)
         abort();

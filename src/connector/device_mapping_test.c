@@ -291,6 +291,11 @@ static const struct {
      "x bed-4 10:00:00Z v=02/01/2019 22:46:01;"},
     {"a text that looks like a time", "CalculatedContent", JMES("Body", "Body.t"), "{" T "}",
      "x bed-4 10:00:00Z v=2026-03-14T10:00:00Z;", "x bed-4 10:00:00Z v=03/14/2026 10:00:00;"},
+    {"a regular expression over a time", "CalculatedContent",
+     "\"typeName\":\"x\",\"typeMatchExpression\":\"$..[?(@.t =~ /^2026/)]\",\"deviceIdExpression\":"
+     "\"$.SystemProperties.iothub-connection-device-id\",\"timestampExpression\":\"$.Body.t\","
+     "\"values\":[]",
+     "{" T "}", "x bed-4 10:00:00Z;", "!none"},
     {"a property stays a text", "CalculatedContent",
      JMES("Body", "Properties.\\\"iothub-creation-time-utc\\\""), "{" T "}",
      "x bed-4 10:00:00Z v=2026-03-14T09:00:00Z;", NULL},

@@ -213,10 +213,11 @@ static void load_components(struct mapping_errors *errors, const struct vg_json 
 
 /* ---- what never changes from one Observation to the next is written once ---- */
 
+/* `has_own`: the reference adds a coding of its own system for the text. */
 static void put_codes(struct vg_json_writer *w, const struct fhir_codes *codes,
-                      struct vg_slice text)
+                      struct vg_slice text, bool has_own)
 {
-    if (codes->count > 0) {
+    if (codes->count > 0 || has_own) {
         vg_json_name(w, "coding");
         vg_json_open_array(w);
         for (uint32_t i = 0; i < codes->count; i++) {
@@ -231,6 +232,13 @@ static void put_codes(struct vg_json_writer *w, const struct fhir_codes *codes,
                 vg_json_member_string(w, "display", code->display);
             vg_json_close_object(w);
         }
+        if (has_own) {
+            vg_json_open_object(w);
+            vg_json_member_string(w, "system", VG_SLICE(FHIR_MEDTECH_SYSTEM));
+            vg_json_member_string(w, "code", text);
+            vg_json_member_string(w, "display", text);
+            vg_json_close_object(w);
+        }
         vg_json_close_array(w);
     }
     if (text.len > 0)
@@ -238,10 +246,10 @@ static void put_codes(struct vg_json_writer *w, const struct fhir_codes *codes,
 }
 
 static void put_concept(struct vg_json_writer *w, const struct fhir_codes *codes,
-                        struct vg_slice text)
+                        struct vg_slice text, bool has_own)
 {
     vg_json_open_object(w);
-    put_codes(w, codes, text);
+    put_codes(w, codes, text, has_own);
     vg_json_close_object(w);
 }
 
@@ -308,7 +316,7 @@ static void render_value(struct mapping_errors *errors, struct vg_buf *buf, stru
         if (v->code.len > 0)
             vg_json_member_string(&w, "code", v->code);
     } else if (v->type == FHIR_VALUE_CONCEPT) {
-        put_codes(&w, &v->codes, v->text);
+        put_codes(&w, &v->codes, v->text, false);
     }
     vg_json_close_object(&w);
     all = keep(errors, buf);
@@ -350,13 +358,13 @@ static void render_template(struct mapping_errors *errors, const struct vg_json 
 
     vg_buf_init(&buf, 1u << 20);
     vg_json_writer_init(&w, &buf);
-    put_concept(&w, &t->codes, t->type_name);
+    put_concept(&w, &t->codes, t->type_name, t->is_medtech);
     t->code_json = keep(errors, &buf);
     if (t->category_count > 0) {
         vg_json_writer_init(&w, &buf);
         vg_json_open_array(&w);
         for (uint32_t i = 0; i < t->category_count; i++)
-            put_concept(&w, &t->categories[i].codes, t->categories[i].text);
+            put_concept(&w, &t->categories[i].codes, t->categories[i].text, false);
         vg_json_close_array(&w);
         t->category_json = keep(errors, &buf);
     }
@@ -366,10 +374,10 @@ static void render_template(struct mapping_errors *errors, const struct vg_json 
         struct fhir_component *component = &t->components[i];
 
         component->is_demanded =
-            has_loinc(&t->codes, "85354-9") &&
+            !t->is_medtech && has_loinc(&t->codes, "85354-9") &&
             (has_loinc(&component->codes, "8480-6") || has_loinc(&component->codes, "8462-4"));
         vg_json_writer_init(&w, &buf);
-        put_concept(&w, &component->codes, component->value.name);
+        put_concept(&w, &component->codes, component->value.name, t->is_medtech);
         component->code_json = keep(errors, &buf);
         check_samples(errors, at, t, &component->value);
         render_value(errors, &buf, &component->value, &component->codes);
@@ -384,6 +392,7 @@ static void load_template(struct mapping_errors *errors, const struct vg_json *a
                                         "value",    "components",     NULL};
     const struct vg_json *value = mapping_get(at, "value");
 
+    t->is_medtech = errors->is_medtech;
     mapping_check_members(errors, at, known);
     load_interval(errors, mapping_get(at, "periodInterval"), &t->interval);
     load_codes(errors, at, true, true, &t->codes);

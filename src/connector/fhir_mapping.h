@@ -66,8 +66,12 @@ struct fhir_template {
     struct vg_slice code_json;     /* {"coding":[…],"text":"<typeName>"} */
     struct vg_slice category_json; /* [{…}], or empty */
     int64_t align_us;              /* the longest SampledData period, or 0 */
+    bool is_medtech;               /* identifiers, codes and periods as the reference has them */
     struct fhir_template *next;
 };
+
+/* What the reference engine's own identifiers and codes are of. */
+#define FHIR_MEDTECH_SYSTEM "https://azure.microsoft.com/en-us/services/iomt-fhir-connector/"
 
 #define FHIR_SAMPLES_MAX 100000 /* slots of one SampledData */
 

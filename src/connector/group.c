@@ -83,16 +83,60 @@ static void make_id(struct vg_slice key, int64_t start_us, char id[static 65])
     id[64] = '\0';
 }
 
+/* patient/device/period/type */
+static void put_own(struct vg_slice *key, const struct fhir_template *t,
+                    const struct measurement *m, struct vg_slice patient, struct vg_slice device,
+                    int64_t start_us, int64_t end_us)
+{
+    put(key, patient);
+    put(key, VG_SLICE("/"));
+    put(key, device);
+    put(key, VG_SLICE("/"));
+    if (t->interval == FHIR_INTERVAL_CORRELATION) {
+        put(key, VG_SLICE("c."));
+        put_escaped(key, m->correlation_id);
+    } else {
+        put_time(key, start_us, t->interval == FHIR_INTERVAL_INSTANT);
+        if (t->interval > FHIR_INTERVAL_INSTANT) {
+            put(key, VG_SLICE("."));
+            put_time(key, end_us, false);
+        }
+    }
+    put(key, VG_SLICE("/"));
+    put_escaped(key, t->type_name);
+}
+
+/* patient.device.type.start.end in seconds, or with the correlation id: the reference's form. */
+static void put_medtech(struct vg_slice *key, const struct fhir_template *t,
+                        const struct measurement *m, struct vg_slice patient,
+                        struct vg_slice device, int64_t start_us, int64_t end_us)
+{
+    put(key, patient);
+    put(key, VG_SLICE("."));
+    put(key, device);
+    put(key, VG_SLICE("."));
+    put(key, m->type);
+    put(key, VG_SLICE("."));
+    if (t->interval == FHIR_INTERVAL_CORRELATION) {
+        put(key, m->correlation_id);
+        return;
+    }
+    put_time(key, start_us, false);
+    put(key, VG_SLICE("."));
+    put_time(key, end_us, false);
+}
+
 enum vg_status group_open(struct group_table *table, struct vg_arena *arena,
                           const struct fhir_template *t, const struct measurement *m,
                           struct vg_slice patient, struct vg_slice device,
                           struct observation **ret_observation, bool *ret_is_new,
                           struct vg_err *err)
 {
-    static const char prefix[] = OBSERVATION_SYSTEM "_";
+    struct vg_slice prefix =
+        t->is_medtech ? VG_SLICE(FHIR_MEDTECH_SYSTEM "_") : VG_SLICE(OBSERVATION_SYSTEM "_");
     bool has_correlation = t->interval == FHIR_INTERVAL_CORRELATION;
     int64_t start_us = m->occurrence_us, end_us = start_us;
-    size_t size = KEY_FIXED_MAX + sizeof(prefix) + 3 * (m->type.len + m->correlation_id.len);
+    size_t size = KEY_FIXED_MAX + prefix.len + 3 * (m->type.len + m->correlation_id.len);
     struct vg_slice key = {vg_arena_alloc(arena, size), 0}, identifier;
     struct observation *o;
     char id[65];
@@ -109,25 +153,15 @@ enum vg_status group_open(struct group_table *table, struct vg_arena *arena,
         start_us = floor_to(start_us, (int64_t)t->interval * VG_MINUTE_US);
         end_us = start_us + (int64_t)t->interval * VG_MINUTE_US - 1;
     }
-    put(&key, VG_SLICE(OBSERVATION_SYSTEM "_"));
-    put(&key, patient);
-    put(&key, VG_SLICE("/"));
-    put(&key, device);
-    put(&key, VG_SLICE("/"));
-    if (has_correlation) {
-        put(&key, VG_SLICE("c."));
-        put_escaped(&key, m->correlation_id);
+    put(&key, prefix);
+    if (t->is_medtech) {
+        put_medtech(&key, t, m, patient, device, start_us, end_us);
+        vg_sha256_hex(key, id);
     } else {
-        put_time(&key, start_us, t->interval == FHIR_INTERVAL_INSTANT);
-        if (t->interval > FHIR_INTERVAL_INSTANT) {
-            put(&key, VG_SLICE("."));
-            put_time(&key, end_us, false);
-        }
+        put_own(&key, t, m, patient, device, start_us, end_us);
+        make_id(key, has_correlation ? 0 : start_us, id);
     }
-    put(&key, VG_SLICE("/"));
-    put_escaped(&key, t->type_name);
-    make_id(key, has_correlation ? 0 : start_us, id);
-    identifier = vg_slice_from(key, sizeof(prefix) - 1);
+    identifier = vg_slice_from(key, prefix.len);
 
     at = vg_slice_hash((struct vg_slice){id, 64}) & (table->capacity - 1);
     for (; table->slots[at]; at = (at + 1) & (table->capacity - 1))

@@ -2,7 +2,8 @@
  *
  * The identifier is patient/device/period/type, parts that cannot run into each other; the id is
  * the SHA-256 of system and identifier, so a replay writes the same Observation again. An instant's
- * period has microseconds: two readings of one second are two Observations.
+ * period has microseconds: two readings of one second are two Observations. With is_medtech both
+ * are as the reference engine makes them (docs/mapping.md).
  */
 #ifndef VG_CONNECTOR_GROUP_H
 #define VG_CONNECTOR_GROUP_H

@@ -56,6 +56,7 @@ struct step {
 
 struct jsonpath {
     const struct step *first;
+    bool is_medtech;
 };
 
 enum compare {
@@ -547,7 +548,7 @@ static enum vg_status read_filter(struct reader *r, const struct term **ret)
     return syntax(r, "expected a term or )");
 }
 
-enum vg_status jsonpath_compile(struct vg_arena *arena, struct vg_slice text,
+enum vg_status jsonpath_compile(struct vg_arena *arena, struct vg_slice text, bool is_medtech,
                                 const struct jsonpath **ret_path, struct vg_err *err)
 {
     struct reader r = {.arena = arena, .text = text, .err = err};
@@ -574,6 +575,7 @@ enum vg_status jsonpath_compile(struct vg_arena *arena, struct vg_slice text,
     if (!path)
         return VG_REJECT;
     path->first = first;
+    path->is_medtech = is_medtech;
     *ret_path = path;
     return VG_OK;
 }
@@ -585,6 +587,7 @@ struct run {
     uint64_t *steps_left;
     struct vg_err *err;
     enum vg_status status;
+    bool is_medtech;
 };
 
 struct sink {
@@ -898,6 +901,7 @@ static bool compare_right(void *ctx, const struct vg_json *right)
         break;
     case COMPARE_MATCH:
         c->is_true = c->left->type == VG_JSON_STRING && c->term->right.regex &&
+                     !(c->run->is_medtech && value_is_date(c->left)) &&
                      regex_search(c->term->right.regex, c->left->text, c->run->steps_left);
         break;
     case COMPARE_EXISTS:
@@ -944,7 +948,7 @@ enum vg_status jsonpath_each(const struct jsonpath *path, const struct vg_json *
                              uint64_t *steps_left, jsonpath_visit *visit, void *ctx,
                              struct vg_err *err)
 {
-    struct run run = {root, steps_left, err, VG_OK};
+    struct run run = {root, steps_left, err, VG_OK, path->is_medtech};
     const struct sink sink = {visit, ctx};
 
     (void)walk(&run, path->first, root, &sink);

@@ -14,9 +14,11 @@
 
 struct jsonpath; /* lives in the arena it was compiled in; read-only afterwards, any thread */
 
-/* VG_REJECT jsonpath.syntax: text says what was found at which character. */
+/* VG_REJECT jsonpath.syntax: text says what was found at which character. `is_medtech`: =~ holds of
+ * no text that is a date. */
 VG_CHECK enum vg_status jsonpath_compile(struct vg_arena *arena, struct vg_slice text,
-                                         const struct jsonpath **ret_path, struct vg_err *err);
+                                         bool is_medtech, const struct jsonpath **ret_path,
+                                         struct vg_err *err);
 
 /* Called for each selected token, in document order; false = enough. */
 typedef bool jsonpath_visit(void *ctx, const struct vg_json *token);

@@ -36,7 +36,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
         json = vg_slice_of(usual);
     vg_arena_init(&arena, 8u << 20);
     if (vg_json_parse(&arena, json, &lenient, &root, NULL, NULL) == VG_OK) {
-        if (jsonpath_compile(&arena, path, &compiled, &err) != VG_OK) {
+        if (jsonpath_compile(&arena, path, false, &compiled, &err) != VG_OK) {
             if (!err.code)
                 abort();
         } else {

@@ -31,7 +31,7 @@ static const char *run(const char *path, const char *json, uint64_t steps)
     hits = (struct hits){.used = 0};
     vg_arena_init(&arena, 0);
     if (vg_json_parse(&arena, vg_slice_of(json), &lenient, &root, NULL, &err) != VG_OK ||
-        jsonpath_compile(&arena, vg_slice_of(path), &compiled, &err) != VG_OK ||
+        jsonpath_compile(&arena, vg_slice_of(path), false, &compiled, &err) != VG_OK ||
         jsonpath_each(compiled, root, &steps, print_hit, &hits, &err) != VG_OK)
         (void)snprintf(hits.text, sizeof(hits.text), "!%s", err.code);
     vg_arena_fini(&arena);

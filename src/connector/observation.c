@@ -41,6 +41,12 @@ struct observation *observation_new(struct vg_arena *arena, const struct fhir_te
     return o->properties ? o : NULL;
 }
 
+/* An instant of the reference is a second: readings of one second share an Observation. */
+static bool is_second(const struct fhir_template *t)
+{
+    return t->is_medtech && t->interval == FHIR_INTERVAL_INSTANT;
+}
+
 static int64_t floor_to(int64_t value, int64_t step)
 {
     int64_t rest = value % step;
@@ -175,7 +181,7 @@ static enum vg_status check_span(const struct observation *o, const struct measu
 
     *ret_start_us = o->start_us;
     *ret_end_us = o->end_us;
-    if (t->interval != FHIR_INTERVAL_CORRELATION)
+    if (t->interval != FHIR_INTERVAL_CORRELATION && (!is_second(t) || t->align_us > 0))
         return VG_OK;
     if (is_empty || from_us < o->start_us)
         *ret_start_us = from_us;
@@ -216,7 +222,8 @@ enum vg_status observation_add(struct observation *o, struct vg_arena *arena,
             return st;
         given += st == VG_OK;
     }
-    if (given == 0 && (t->value.type != FHIR_VALUE_NONE || t->component_count > 0))
+    if (given == 0 && !t->is_medtech &&
+        (t->value.type != FHIR_VALUE_NONE || t->component_count > 0))
         return vg_fail(err, VG_REJECT, "connector.missing_value", 0,
                        "type '%.*s': none of the values that the FHIR mapping asks for",
                        VG_FMT(m->type));
@@ -336,7 +343,7 @@ static enum vg_status load_property(struct observation *o, struct vg_arena *aren
     }
     times = stored_times(root, v->name);
     p->is_set = true;
-    p->time_us = o->start_us;
+    p->time_us = o->template->interval == FHIR_INTERVAL_INSTANT ? o->end_us : o->start_us;
     if (v->type == FHIR_VALUE_SAMPLED)
         return load_samples(o, arena, p, stored, times, err);
     if (times.len > 0 && !vg_slice_to_i64(times, &p->time_us))
@@ -430,9 +437,9 @@ enum vg_status observation_load(struct observation *o, struct vg_arena *arena, s
     o->encounter = vg_slice_starts(encounter, VG_SLICE("Encounter/")) ? vg_slice_from(encounter, 10)
                                                                       : (struct vg_slice){0};
     period = vg_json_get(root, "effectivePeriod");
-    if (t->interval == FHIR_INTERVAL_INSTANT ? period != NULL : period == NULL)
+    if ((t->interval == FHIR_INTERVAL_INSTANT && !is_second(t)) != (period == NULL))
         return not_ours(o, "another kind of effective time", err);
-    if (t->interval == FHIR_INTERVAL_CORRELATION &&
+    if ((t->interval == FHIR_INTERVAL_CORRELATION || is_second(t)) &&
         (!vg_time_parse(vg_json_get_text(period, "start"), &o->start_us, NULL) ||
          !vg_time_parse(vg_json_get_text(period, "end"), &o->end_us, NULL)))
         return not_ours(o, "a period that cannot be read", err);
@@ -459,6 +466,34 @@ static void put_time(struct vg_buf *out, int64_t time_us)
     vg_buf_put_byte(out, '"');
     vg_buf_put(out, (struct vg_slice){text, vg_time_format(time_us, time_us % 1000 ? 6 : 3, text)});
     vg_buf_put_byte(out, '"');
+}
+
+/* Seven digits, as .NET has them; the end of an hour or a day is its last ten-millionth. */
+static void put_ticks(struct vg_buf *out, int64_t time_us, bool is_last)
+{
+    char text[VG_TIME_TEXT_SIZE];
+    size_t len = vg_time_format(time_us, 6, text);
+
+    vg_buf_put_byte(out, '"');
+    vg_buf_put(out, (struct vg_slice){text, len - 1});
+    vg_buf_put(out, is_last ? VG_SLICE("9Z\"") : VG_SLICE("0Z\""));
+}
+
+static void put_period(const struct observation *o, struct vg_buf *out)
+{
+    const struct fhir_template *t = o->template;
+
+    PUT(out, ",\"effectivePeriod\":{\"start\":");
+    if (t->is_medtech)
+        put_ticks(out, o->start_us, false);
+    else
+        put_time(out, o->start_us);
+    PUT(out, ",\"end\":");
+    if (t->is_medtech)
+        put_ticks(out, o->end_us, t->interval > FHIR_INTERVAL_INSTANT);
+    else
+        put_time(out, o->end_us);
+    vg_buf_put_byte(out, '}');
 }
 
 static void put_reference(struct vg_buf *out, struct vg_slice member, struct vg_slice id)
@@ -605,7 +640,11 @@ void observation_write(const struct observation *o, struct vg_buf *out)
         vg_buf_put(out, (struct vg_slice){o->id, 64});
         PUT(out, "\",");
         put_times(o, out);
-        PUT(out, "\"identifier\":[{\"system\":\"" OBSERVATION_SYSTEM "\",\"value\":");
+        vg_buf_put(
+            out,
+            t->is_medtech
+                ? VG_SLICE("\"identifier\":[{\"system\":\"" FHIR_MEDTECH_SYSTEM "\",\"value\":")
+                : VG_SLICE("\"identifier\":[{\"system\":\"" OBSERVATION_SYSTEM "\",\"value\":"));
         vg_json_escape(out, o->identifier);
         PUT(out, "}],");
     }
@@ -621,15 +660,11 @@ void observation_write(const struct observation *o, struct vg_buf *out)
         put_reference(out, VG_SLICE(",\"subject\":{\"reference\":\"Patient/"), o->patient);
     if (o->encounter.len > 0)
         put_reference(out, VG_SLICE(",\"encounter\":{\"reference\":\"Encounter/"), o->encounter);
-    if (t->interval == FHIR_INTERVAL_INSTANT) {
+    if (t->interval == FHIR_INTERVAL_INSTANT && !is_second(t)) {
         PUT(out, ",\"effectiveDateTime\":");
         put_time(out, o->start_us);
     } else {
-        PUT(out, ",\"effectivePeriod\":{\"start\":");
-        put_time(out, o->start_us);
-        PUT(out, ",\"end\":");
-        put_time(out, o->end_us);
-        vg_buf_put_byte(out, '}');
+        put_period(o, out);
     }
     if (!is_draft) {
         PUT(out, ",\"issued\":");

@@ -41,12 +41,12 @@ static const char templates[] =
     "\"value\":{\"valueType\":\"Quantity\",\"valueName\":\"dia\"}}]}}"
     "]}";
 
-static void load_templates(void)
+static void load_templates(bool is_medtech)
 {
-    struct mapping_errors errors = {.arena = &mapping_arena, .source = vg_slice_of(templates)};
+    struct mapping_errors errors = {
+        .arena = &mapping_arena, .source = vg_slice_of(templates), .is_medtech = is_medtech};
     struct vg_err err = {0};
 
-    vg_arena_init(&mapping_arena, 0);
     if (!CHECK(fhir_mapping_load(&errors, &mapping, &err) == VG_OK)) {
         printf("  %s\n", err.text);
         exit(1);
@@ -562,9 +562,88 @@ static void test_normalized_form(void)
     vg_arena_fini(&arena);
 }
 
+/* The form of the reference engine: its identifiers, a period always, a coding of its own. */
+static void test_medtech(void)
+{
+    static const struct {
+        const char *name;
+        struct reading readings[3];
+        size_t count;
+        const char *id, *want; /* a part of the text */
+    } rows[] = {
+        {"an instant",
+         {{"hr", T0 + 250000, T0, "72", "", ""}},
+         1,
+         "385a4e12ef0a4b3c9994b31b3dee2cc9009991640a37bc69c4dad890f03f98e7",
+         "\"identifier\":[{\"system\":\"" FHIR_MEDTECH_SYSTEM
+         "\",\"value\":\"p1.d1.hr.20260314100000Z.20260314100000Z\"}],\"status\":\"final\","
+         "\"code\":{\"coding\":[{\"system\":\"http://loinc.org\",\"code\":\"8867-4\"},{\"system\":"
+         "\"" FHIR_MEDTECH_SYSTEM "\",\"code\":\"hr\",\"display\":\"hr\"}],\"text\":\"hr\"},"
+         "\"subject\":{\"reference\":\"Patient/p1\"},\"encounter\":{\"reference\":\"Encounter/"
+         "e1\"},"
+         "\"effectivePeriod\":{\"start\":\"2026-03-14T10:00:00.2500000Z\",\"end\":"
+         "\"2026-03-14T10:00:00.2500000Z\"}"},
+        {"two readings of a second: the later one, and both times",
+         {{"hr", T0 + 700000, T0, "73", "", ""}, {"hr", T0 + 250000, T0 + 1, "72", "", ""}},
+         2,
+         "385a4e12ef0a4b3c9994b31b3dee2cc9009991640a37bc69c4dad890f03f98e7",
+         "\"effectivePeriod\":{\"start\":\"2026-03-14T10:00:00.2500000Z\",\"end\":"
+         "\"2026-03-14T10:00:00.7000000Z\"},\"issued\":\"2026-03-14T10:00:00.000001Z\",\"device\":{"
+         "\"reference\":\"Device/d1\"},\"valueQuantity\":{\"value\":73,"},
+        {"an hour",
+         {{"wave", T0, T0, "72", "", ""}},
+         1,
+         "0b4d5dacc11813a26946eeaeb9b160061eb881c15142721ea04cab2c2ed2f675",
+         "\"effectivePeriod\":{\"start\":\"2026-03-14T10:00:00.0000000Z\",\"end\":"
+         "\"2026-03-14T10:59:59.9999999Z\"}"},
+        {"a correlation id",
+         {{"run", T0, T0, "72", "", ""}},
+         1,
+         "a775a1af4aae348cdc1855408ec3bfafa0d57dd912fb19b7c5cbc231647c51a8",
+         "\"value\":\"p1.d1.run.c/1\"}"},
+        {"thousands",
+         {{"hr", T0, T0, "1,072", "", ""}},
+         1,
+         "385a4e12ef0a4b3c9994b31b3dee2cc9009991640a37bc69c4dad890f03f98e7",
+         "\"valueQuantity\":{\"value\":1072,"},
+    };
+
+    load_templates(true);
+    for (size_t i = 0; i < sizeof(rows) / sizeof(rows[0]); i++)
+        for (int is_split = 0; is_split < 2; is_split++) { /* and read back in between */
+            struct store store = {.count = 0};
+            static char text[4096];
+
+            CHECK_ROW(rows[i].name);
+            if (is_split)
+                for (size_t k = 0; k < rows[i].count; k++)
+                    CHECK(play(&store, &rows[i].readings[k], 1) == NULL);
+            else
+                CHECK(play(&store, rows[i].readings, rows[i].count) == NULL);
+            CHECK(store.count == 1);
+            (void)snprintf(text, sizeof(text), "%.*s", (int)store.rows[0].len, store.rows[0].text);
+            CHECK(strcmp(store.rows[0].id, rows[i].id) == 0);
+            if (!CHECK(strstr(text, rows[i].want) != NULL))
+                printf("  got %s\n", text);
+            store_clear(&store);
+        }
+
+    static const struct reading exponent = {"hr", T0, T0, "1E+2", "", ""};
+    static const struct reading empty = {"hr", T0, T0, "", "", ""};
+    struct store store = {.count = 0};
+    const char *code = play(&store, &exponent, 1);
+
+    CHECK_ROW("an exponent is refused");
+    CHECK(code && strcmp(code, "connector.quantity") == 0 && store.count == 0);
+    CHECK_ROW("without its value it is written all the same");
+    CHECK(play(&store, &empty, 1) == NULL && store.count == 1);
+    store_clear(&store);
+}
+
 int main(void)
 {
-    load_templates();
+    vg_arena_init(&mapping_arena, 0);
+    load_templates(false);
     RUN(test_instant);
     RUN(test_rules);
     RUN(test_stored_by_others);
@@ -572,6 +651,7 @@ int main(void)
     RUN(test_any_split_same_bytes);
     RUN(test_values_header);
     RUN(test_normalized_form);
+    RUN(test_medtech);
     vg_arena_fini(&mapping_arena);
     return vg_test_report();
 }
