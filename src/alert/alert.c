@@ -32,6 +32,10 @@
 #define WRITES_MAX (BATCH_MAX * 2)
 #define ARENA_BYTES (32u << 20)
 #define HORIZON_US VG_DAY_US /* NEWS2 was validated on outcomes within 24 hours */
+/* A window whose end lies further ahead than this has a value from a clock that is fast. For the
+ * rules it counts at the time it was scored: else nothing would count before that clock's time has
+ * come, however bad the values of the patient's other devices are. */
+#define AHEAD_US VG_MINUTE_US
 #define CODE_SYSTEM "https://vigil.health/codes"
 #define RISK_SYSTEM "http://terminology.hl7.org/CodeSystem/risk-probability"
 
@@ -50,6 +54,7 @@ struct scored {
     struct vg_json *json;
     struct vg_slice patient_id, encounter_id, trace, band;
     int64_t window_end_us, scored_us, low, high;
+    int64_t evaluated_us; /* see AHEAD_US */
     double probability;
     bool has_news2, is_incomplete;
 };
@@ -85,6 +90,7 @@ static enum vg_status parse_scored(struct alert *alert, const struct stream_reco
         !vg_time_parse(vg_json_get_text(s.json, "scoredTime"), &s.scored_us, NULL))
         return vg_fail(err, VG_REJECT, "alert.record", 0,
                        "a scored record needs patientId, windowEnd and scoredTime");
+    s.evaluated_us = s.window_end_us > s.scored_us + AHEAD_US ? s.scored_us : s.window_end_us;
     news2 = vg_json_get(s.json, "news2");
     s.has_news2 = vg_json_to_i64(vg_json_get(news2, "low"), &s.low) &&
                   vg_json_to_i64(vg_json_get(news2, "high"), &s.high);
@@ -367,12 +373,12 @@ static enum vg_status apply_rule(struct work *work, const struct scored *s, int6
                                         [RULE_UPDATES] = "updated",
                                         [RULE_CLOSES] = "closed"};
     struct vg_slice rule = VG_SLICE("news2");
-    struct rule_input input = {s->window_end_us, (double)s->low, s->is_incomplete};
+    struct rule_input input = {s->evaluated_us, (double)s->low, s->is_incomplete};
     struct care_alert_state state;
     struct care_flag flag = {.patient_id = s->patient_id,
                              .rule = rule,
                              .trace = s->trace,
-                             .time_us = s->window_end_us,
+                             .time_us = s->evaluated_us,
                              .change = CARE_FLAG_UPDATED};
     struct alert *alert = work->alert;
     enum rule_effect effect;
@@ -386,7 +392,7 @@ static enum vg_status apply_rule(struct work *work, const struct scored *s, int6
 
         vg_sha256_hex(vg_arena_printf(&alert->arena, "%.*s|news2", VG_FMT(s->patient_id)), hex);
         (void)snprintf(state.flag_id, sizeof(state.flag_id), "flag-%.32s-%lld", hex,
-                       (long long)s->window_end_us);
+                       (long long)s->evaluated_us);
     }
     if (effect != RULE_NOTHING) {
         flag.change = effect == RULE_OPENS    ? CARE_FLAG_OPENED

@@ -86,15 +86,17 @@ static void put_patient(const char *id)
 }
 
 /* Puts one evaluation on the topic; returns the sequence number after it. */
-static uint64_t put_scored(const char *patient, int low, int64_t window_end_us, const char *state)
+static uint64_t put_scored_at(const char *patient, int low, int64_t window_end_us,
+                              int64_t scored_us, const char *state)
 {
     struct stream_out out;
     struct vg_buf headers;
-    char record[1024], time[VG_TIME_TEXT_SIZE];
+    char record[1024], time[VG_TIME_TEXT_SIZE], scored[VG_TIME_TEXT_SIZE];
     struct vg_err err = {0};
     uint64_t seq;
 
     (void)vg_time_format(window_end_us, 3, time);
+    (void)vg_time_format(scored_us, 3, scored);
     (void)snprintf(
         record, sizeof(record),
         "{\"patientId\":\"%s\",\"patient\":{\"name\":\"Ada Example\"},\"location\":\"Bed 1\","
@@ -104,7 +106,7 @@ static uint64_t put_scored(const char *patient, int low, int64_t window_end_us, 
         "\"sepsis-vitals\",\"version\":\"1\",\"probability\":0.031,\"horizonHours\":6,\"band\":"
         "\"low\"},\"vitals\":[{\"code\":\"9279-1\",\"name\":\"respiration\",\"value\":26,\"unit\":"
         "\"/min\",\"time\":\"%s\",\"observationId\":\"o1\",\"state\":\"ok\"}]}",
-        patient, time, time, low, low + 2,
+        patient, time, scored, low, low + 2,
         low >= 7   ? "high"
         : low >= 5 ? "medium"
                    : "low",
@@ -118,6 +120,11 @@ static uint64_t put_scored(const char *patient, int low, int64_t window_end_us, 
     stream_out_fini(&out);
     vg_buf_fini(&headers);
     return seq + 1;
+}
+
+static uint64_t put_scored(const char *patient, int low, int64_t window_end_us, const char *state)
+{
+    return put_scored_at(patient, low, window_end_us, window_end_us, state);
 }
 
 static bool wait_applied(uint64_t seq)
@@ -187,6 +194,26 @@ static void test_an_episode_from_opening_to_closing(void)
     CHECK(vg_slice_is(vg_json_get_text(flag, "status"), "inactive"));
     CHECK(vg_slice_is(vg_json_get_text(vg_json_get(flag, "period"), "end"),
                       "1970-01-01T00:24:30.000Z"));
+    close_all();
+}
+
+/* One device's clock is ten minutes fast: the window's end stands still until then, the alert does
+ * not wait for it. */
+static void test_a_fast_clock_does_not_hold_back_an_alert(void)
+{
+    int64_t t = 1000 * VG_SECOND_US, ahead_us = t + 600 * VG_SECOND_US;
+
+    fresh();
+    put_patient("p1");
+    (void)put_scored_at("p1", 2, ahead_us, t, "ok");
+    (void)put_scored_at("p1", 8, ahead_us, t + 10 * VG_SECOND_US, "ok");
+    CHECK(wait_applied(put_scored_at("p1", 8, ahead_us, t + 20 * VG_SECOND_US, "ok")));
+    CHECK(count_of("Flag", "patient=p1", NULL) == 1);
+    (void)put_scored_at("p1", 1, ahead_us, t + 30 * VG_SECOND_US, "ok");
+    (void)put_scored_at("p1", 1, ahead_us, t + 100 * VG_SECOND_US, "ok");
+    (void)put_scored_at("p1", 8, ahead_us, t + 110 * VG_SECOND_US, "ok");
+    CHECK(wait_applied(put_scored_at("p1", 8, ahead_us, t + 120 * VG_SECOND_US, "ok")));
+    CHECK(count_of("Flag", "patient=p1", NULL) == 2); /* a new episode is a new flag */
     close_all();
 }
 
@@ -412,6 +439,7 @@ int main(void)
     if (!CHECK(vg_crypto_init(NULL) == VG_OK))
         return vg_test_report();
     RUN(test_an_episode_from_opening_to_closing);
+    RUN(test_a_fast_clock_does_not_hold_back_an_alert);
     RUN(test_a_replay_changes_nothing);
     RUN(test_a_broken_record_is_a_dead_letter_and_the_rest_goes_on);
     RUN(test_what_fhir_refuses_is_a_dead_letter_and_the_rest_goes_on);

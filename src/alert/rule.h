@@ -23,7 +23,7 @@ struct rule_limits {
 };
 
 struct rule_input {
-    int64_t time_us; /* the window's end */
+    int64_t time_us; /* the window's end, unless that lies in the future */
     double level;
     bool is_incomplete; /* values have expired: the level may be too low */
 };
