@@ -545,7 +545,8 @@ static void test_events_come_in_order_and_again_after_a_break(void)
     CHECK(status_of(&nurse, "GET", "/api/me", NULL) == 401);
     for (int i = 0; i < 10; i++) /* ten seconds pass */
         CHECK(vg_loop_post(web->loop, web_hub_tick, web));
-    /* Only what changed something has an id: whoever is behind does not lose its place by a beat. */
+    /* Only what changed something has an id: whoever is behind does not lose its place by a beat.
+     */
     CHECK(viewer_wait(&display, "\n\nevent: beat\ndata: {\"asOf\":"));
     CHECK(viewer_wait(&viewer, NULL) && viewer_wait(&later, NULL) && viewer_wait(&old, NULL));
     viewer_stop(&viewer);
