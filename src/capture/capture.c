@@ -13,14 +13,68 @@
 #define FLUSH_US_USUAL (30 * VG_SECOND_US)
 #define FLUSH_ROWS_USUAL 20000
 
+struct refusal {
+    uint64_t seq;
+    struct vg_err why;
+};
+
 struct capture {
     struct capture_config config;
     struct stage_ops ops;
-    char app[32];      /* names us in the lake's log */
-    uint64_t next_seq; /* the lake or memory holds everything before */
-    size_t row_count;  /* in memory only */
-    int64_t first_us;  /* monotonic time of the oldest of them */
+    char app[32];             /* names us in the lake's log */
+    uint64_t next_seq;        /* the lake or memory holds everything before */
+    size_t row_count;         /* in memory only */
+    int64_t first_us;         /* monotonic time of the oldest of them */
+    struct refusal *refusals; /* of the batch at hand: told again when it comes again */
+    size_t refusal_count, refusal_capacity;
 };
+
+static void put_letter(struct capture *capture, const struct stream_record *record,
+                       const struct vg_err *why, struct stream_out *out)
+{
+    stage_deadletter(out, capture->ops.input, capture->config.partition, record, capture->ops.name,
+                     why);
+}
+
+static enum vg_status refuse(struct capture *capture, const struct stream_record *record,
+                             struct stream_out *out, struct vg_err *err)
+{
+    if (capture->refusal_count == capture->refusal_capacity) {
+        size_t capacity = capture->refusal_capacity ? capture->refusal_capacity * 2 : 16;
+        struct refusal *grown = realloc(capture->refusals, capacity * sizeof(*grown));
+
+        if (!grown)
+            return vg_fail(err, VG_RETRY, "capture.memory", ENOMEM, "refused records");
+        capture->refusals = grown;
+        capture->refusal_capacity = capacity;
+    }
+    capture->refusals[capture->refusal_count++] = (struct refusal){record->seq, *err};
+    put_letter(capture, record, err, out);
+    return VG_OK;
+}
+
+/* The batch comes again because something after this record failed: its letter was not committed.
+ */
+static void refuse_again(struct capture *capture, const struct stream_record *record,
+                         struct stream_out *out)
+{
+    for (size_t i = 0; i < capture->refusal_count; i++) {
+        if (capture->refusals[i].seq == record->seq)
+            put_letter(capture, record, &capture->refusals[i].why, out);
+    }
+}
+
+/* What stood before this batch has been committed. */
+static void forget_refusals(struct capture *capture, uint64_t first_seq)
+{
+    size_t kept = 0;
+
+    for (size_t i = 0; i < capture->refusal_count; i++) {
+        if (capture->refusals[i].seq >= first_seq)
+            capture->refusals[kept++] = capture->refusals[i];
+    }
+    capture->refusal_count = kept;
+}
 
 static enum vg_status keep(struct capture *capture, const struct stream_record *record,
                            struct stream_out *out, struct vg_err *err)
@@ -29,11 +83,8 @@ static enum vg_status keep(struct capture *capture, const struct stream_record *
         lake_append(capture->config.lake, capture->config.table, capture->app, record->value,
                     stream_header_get(record->headers, "trace"), err);
 
-    if (st == VG_REJECT) {
-        stage_deadletter(out, capture->ops.input, capture->config.partition, record,
-                         capture->ops.name, err);
-        st = VG_OK;
-    }
+    if (st == VG_REJECT)
+        st = refuse(capture, record, out, err);
     if (st == VG_OK && capture->row_count++ == 0)
         capture->first_us = vg_mono_us();
     return st;
@@ -61,11 +112,15 @@ static enum vg_status capture_process(void *self, const struct stream_batch *bat
 {
     struct capture *capture = self;
 
+    if (batch->count)
+        forget_refusals(capture, batch->records[0].seq);
     for (size_t i = 0; i < batch->count; i++) {
         enum vg_status st;
 
-        if (batch->records[i].seq < capture->next_seq)
-            continue; /* in the lake or in memory already */
+        if (batch->records[i].seq < capture->next_seq) { /* in the lake or in memory already */
+            refuse_again(capture, &batch->records[i], out);
+            continue;
+        }
         st = keep(capture, &batch->records[i], out, err);
         if (st != VG_OK)
             return st;
@@ -121,6 +176,7 @@ void capture_close(struct capture *capture)
     if (!capture)
         return;
     lake_discard(capture->config.lake, capture->config.table, capture->app);
+    free(capture->refusals);
     free(capture);
 }
 
