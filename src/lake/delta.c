@@ -219,14 +219,23 @@ static enum vg_status catch_up(struct delta *table, struct vg_err *err)
     return st == VG_END ? VG_OK : st;
 }
 
+static enum vg_status sync_log(const struct delta *table, struct vg_err *err)
+{
+    char dir[4096];
+
+    (void)snprintf(dir, sizeof(dir), "%.4000s/_delta_log", table->dir);
+    if (vg_io_system.sync_dir(vg_io_system.ctx, dir) != 0)
+        return vg_fail(err, VG_RETRY, "lake.sync", errno, "table %s", table->name);
+    return VG_OK;
+}
+
 /* Puts an entry in place as `version`. VG_END: somebody else was first. */
 static enum vg_status put_entry(const struct delta *table, int64_t version, struct vg_slice entry,
                                 struct vg_err *err)
 {
-    char target[4096], draft[4096], dir[4096];
+    char target[4096], draft[4096];
     enum vg_status st;
 
-    (void)snprintf(dir, sizeof(dir), "%s/_delta_log", table->dir);
     (void)snprintf(target, sizeof(target), "%.4000s/_delta_log/%020" PRId64 ".json", table->dir,
                    version);
     (void)snprintf(draft, sizeof(draft), "%.4000s/_delta_log/.draft-%ld-%" PRIx64, table->dir,
@@ -237,8 +246,8 @@ static enum vg_status put_entry(const struct delta *table, int64_t version, stru
     if (link(draft, target) != 0) {
         st = errno == EEXIST ? VG_END
                              : vg_fail(err, VG_RETRY, "lake.write", errno, "table %s", table->name);
-    } else if (vg_io_system.sync_dir(vg_io_system.ctx, dir) != 0) {
-        st = vg_fail(err, VG_RETRY, "lake.sync", errno, "table %s", table->name);
+    } else {
+        st = sync_log(table, err);
     }
     if (unlink(draft) != 0 && st == VG_OK)
         st = vg_fail(err, VG_RETRY, "lake.write", errno, "table %s: draft stays", table->name);
@@ -411,6 +420,8 @@ enum vg_status delta_commit(struct delta *table, const struct delta_file *added,
 
             if (read_st != VG_OK)
                 st = read_st;
+            else if (st == VG_END && delta_position(table, app) >= next_seq)
+                st = sync_log(table, err); /* the first was ourselves: its sync had failed */
         }
     }
     if (st == VG_END)

@@ -182,9 +182,9 @@ static void test_two_writers_do_not_overwrite_each_other(void)
     b = open_lake();
     for (int i = 0; i < 3; i++) {
         CHECK(append(a, "p1", (1 + 2 * i) * VG_SECOND_US, 1) == VG_OK);
-        CHECK(lake_flush(a, LAKE_ENRICHED, "app", 1, NULL) == VG_OK);
+        CHECK(lake_flush(a, LAKE_ENRICHED, "app", (uint64_t)(1 + 2 * i), NULL) == VG_OK);
         CHECK(append(b, "p2", (2 + 2 * i) * VG_SECOND_US, 1) == VG_OK);
-        CHECK(lake_flush(b, LAKE_ENRICHED, "app", 2, NULL) == VG_OK);
+        CHECK(lake_flush(b, LAKE_ENRICHED, "app", (uint64_t)(2 + 2 * i), NULL) == VG_OK);
     }
     lake_close(a);
     lake_close(b);
@@ -192,6 +192,23 @@ static void test_two_writers_do_not_overwrite_each_other(void)
     check_query(a, "SELECT patientId, count(*) AS n FROM {enriched} GROUP BY 1 ORDER BY 1",
                 "[{\"patientId\":\"p1\",\"n\":6},\n{\"patientId\":\"p2\",\"n\":6}]");
     lake_close(a);
+}
+
+/* A commit whose sync failed is tried again: its entry is there, its rows are not added twice. */
+static void test_a_commit_tried_again_adds_nothing_twice(void)
+{
+    struct lake *lake, *again;
+
+    fresh_dir();
+    lake = open_lake();
+    again = open_lake();
+    CHECK(append(lake, "p1", 1000 * VG_SECOND_US, 72.5) == VG_OK);
+    CHECK(append(again, "p1", 1000 * VG_SECOND_US, 72.5) == VG_OK);
+    CHECK(lake_flush(lake, LAKE_ENRICHED, "app", 5, NULL) == VG_OK);
+    CHECK(lake_flush(again, LAKE_ENRICHED, "app", 5, NULL) == VG_OK);
+    check_query(again, "SELECT count(*) AS n FROM {enriched}", "[{\"n\":2}]");
+    lake_close(again);
+    lake_close(lake);
 }
 
 static void test_scored_records_are_one_row(void)
@@ -264,6 +281,7 @@ int main(void)
     RUN(test_history_is_one_patients_in_order_of_time);
     RUN(test_a_record_without_patient_or_time_is_refused);
     RUN(test_two_writers_do_not_overwrite_each_other);
+    RUN(test_a_commit_tried_again_adds_nothing_twice);
     RUN(test_scored_records_are_one_row);
     RUN(test_the_log_says_what_delta_demands);
     return vg_test_report();
