@@ -91,6 +91,7 @@ static enum vg_status source_from_letter(const struct vg_json *json, struct vg_a
                                          struct stream_record *ret_source, struct vg_err *err)
 {
     struct vg_slice payload = vg_json_get_text(json, "payload");
+    int64_t time_us;
 
     if (!vg_slice_is(vg_json_get_text(json, "topic"), stream_topic_name(STREAM_DEVICE_RAW)))
         return vg_fail(err, VG_REJECT, "deadletter.source", 0,
@@ -98,7 +99,10 @@ static enum vg_status source_from_letter(const struct vg_json *json, struct vg_a
                        "archive has it");
     if (vg_slice_is(vg_json_get_text(json, "payloadEncoding"), "base64"))
         payload = vg_base64_decode(arena, payload);
-    *ret_source = (struct stream_record){.key = vg_json_get_text(json, "key"), .value = payload};
+    if (!vg_time_parse(vg_json_get_text(json, "time"), &time_us, NULL))
+        return vg_fail(err, VG_REJECT, "deadletter.source", 0, "the letter has no time of receipt");
+    *ret_source = (struct stream_record){
+        .time_us = time_us, .key = vg_json_get_text(json, "key"), .value = payload};
     if (!ret_source->key.len)
         return vg_fail(err, VG_REJECT, "deadletter.source", 0, "the letter names no device");
     return VG_OK;
@@ -138,7 +142,9 @@ enum vg_status stream_deadletter_replay(struct stream *stream, uint32_t partitio
                    (unsigned long long)source_seq);
     vg_buf_put(&headers, source.headers);
     stream_header_put(&headers, "replay-of", vg_slice_of(trace));
-    stream_out_add(&out, STREAM_DEVICE_RAW, vg_now_us(), source.key, vg_buf_slice(&headers),
+    /* With its own time of receipt: a payload that has no time would else become a reading of now.
+     */
+    stream_out_add(&out, STREAM_DEVICE_RAW, source.time_us, source.key, vg_buf_slice(&headers),
                    source.value);
     st = stream_commit(stream, source_partition, &out, ret_seq, err);
 done:

@@ -1,8 +1,8 @@
 /* deadletter.h -- what could not be processed: looking at it, and trying again.
  *
  * A dead letter names its source record by topic, partition and sequence number (docs/records.md).
- * A replay puts the source's key, headers and value on device.raw again, with header replay-of, so
- * that it takes the whole way once more; the dead letter stays where it is.
+ * A replay puts the source's time, key, headers and value on device.raw again, with header
+ * replay-of, so that it takes the whole way once more; the dead letter stays where it is.
  */
 #ifndef VG_STREAM_DEADLETTER_H
 #define VG_STREAM_DEADLETTER_H

@@ -5,6 +5,7 @@
 #include "base/json.h"
 #include "base/log.h"
 #include "base/metrics.h"
+#include "stream/deadletter.h"
 #include "vg_test.h"
 
 #include <errno.h>
@@ -513,6 +514,45 @@ static void test_held_records_are_committed_by_a_tick_and_come_again_before(void
     tear_down(stream);
 }
 
+/* A payload without a time counts at its receipt: what is replayed a day later is a day old. */
+static void test_a_replayed_letter_keeps_its_time_of_receipt(void)
+{
+    struct stream *stream = NULL;
+    struct stream_consumer *consumer = NULL;
+    struct stream_record source = {
+        .time_us = 1000 * VG_SECOND_US, .key = VG_SLICE("bed-4"), .value = VG_SLICE("72")};
+    struct vg_err why = {.code = "test.odd"}, err = {0};
+    struct stream_batch batch;
+    struct stream_out out;
+    char dir[128];
+    uint64_t seq = 0;
+
+    (void)snprintf(dir, sizeof(dir), "%s/letters", root);
+    if (!CHECK(stream_open(&(struct stream_config){.dir = dir, .segment_bytes = 1u << 20}, &stream,
+                           &err) == VG_OK))
+        return;
+    stream_out_init(&out);
+    stream_out_add(&out, STREAM_DEVICE_RAW, source.time_us, source.key, VG_SLICE(""), source.value);
+    stage_deadletter(&out, STREAM_DEVICE_RAW, 0, &source, "doubler", &why); /* of seq 0 */
+    source.seq = 99; /* and one whose source is gone */
+    stage_deadletter(&out, STREAM_DEVICE_RAW, 0, &source, "doubler", &why);
+    CHECK(stream_commit(stream, 0, &out, NULL, &err) == VG_OK);
+    stream_out_fini(&out);
+    CHECK(stream_deadletter_replay(stream, 0, 1, &seq, &err) == VG_OK);
+    CHECK(stream_deadletter_replay(stream, 0, 2, &seq, &err) == VG_OK);
+    CHECK(stream_consumer_open(stream, 0, STREAM_DEVICE_RAW, "test", &consumer, &err) == VG_OK);
+    for (size_t count = 0; count < 3; count += batch.count) {
+        if (!CHECK(stream_read(consumer, 10, VG_SECOND_US, &batch, &err) == VG_OK))
+            break;
+        for (size_t i = 0; i < batch.count; i++) {
+            CHECK(batch.records[i].time_us == source.time_us);
+            CHECK(vg_slice_is(batch.records[i].value, "72"));
+        }
+    }
+    stream_consumer_close(consumer);
+    stream_close(stream);
+}
+
 #define RUN_FRESH(test)                                                                            \
     do {                                                                                           \
         set_up();                                                                                  \
@@ -535,5 +575,6 @@ int main(void)
     RUN_FRESH(test_what_was_processed_but_not_committed_comes_again);
     RUN_FRESH(test_ticks_come_without_records);
     RUN_FRESH(test_held_records_are_committed_by_a_tick_and_come_again_before);
+    RUN_FRESH(test_a_replayed_letter_keeps_its_time_of_receipt);
     return vg_test_report();
 }
