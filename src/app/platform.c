@@ -94,6 +94,9 @@ static enum vg_status open_stream(struct platform *p, struct vg_err *err)
         .partitions = (uint32_t)s->stream_partitions,
         .segment_bytes = (uint64_t)s->stream_segment_bytes,
         .retention_bytes = (uint64_t)s->stream_retention_bytes,
+        /* Whatever the hub may take fits, with its key and properties: a record that does not
+           would refuse everything that came in the same turn. */
+        .record_bytes_max = (uint32_t)s->hub_payload_bytes_max + (1u << 20),
     };
     struct vg_buf damage;
     enum vg_status st = stream_open(&config, &p->stream, err);
