@@ -1,8 +1,9 @@
 /* minimise.c -- JSON without what tells who a patient is, for wall displays.
  *
  * Any object that names a patient (it has "patientId" and "name") gets its initials as its name and
- * loses "identifier"; "sbar", which is prose about a patient, goes. Everything else is copied as it
- * stands. What a vital sign is called ("name" without a patientId) stays.
+ * loses "identifier"; "sbar" and the "text" that a person wrote in an item's history, which are
+ * prose about a patient, go. Everything else is copied as it stands. What a vital sign is called
+ * ("name" without a patientId) stays.
  */
 #include "web/web_int.h"
 
@@ -30,7 +31,7 @@ static void put_initials(struct vg_json_writer *w, const struct vg_json *object)
 
 static void put_value(struct vg_json_writer *w, const struct vg_json *value)
 {
-    bool is_patient;
+    bool is_patient, is_act;
 
     if (value->type == VG_JSON_ARRAY) {
         vg_json_open_array(w);
@@ -44,10 +45,11 @@ static void put_value(struct vg_json_writer *w, const struct vg_json *value)
         return;
     }
     is_patient = vg_json_get(value, "patientId") && vg_json_get(value, "name");
+    is_act = vg_json_get(value, "what") && vg_json_get(value, "user");
     vg_json_open_object(w);
     for (const struct vg_json *member = value->child; member; member = member->next) {
         if ((is_patient && vg_slice_is(member->name, "identifier")) ||
-            vg_slice_is(member->name, "sbar"))
+            (is_act && vg_slice_is(member->name, "text")) || vg_slice_is(member->name, "sbar"))
             continue;
         vg_json_name_slice(w, member->name);
         if (is_patient && vg_slice_is(member->name, "name"))

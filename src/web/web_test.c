@@ -466,6 +466,13 @@ static void test_what_a_person_does_is_answered_and_shown(void)
     answer_fini(&answer);
     CHECK(status_of(&nurse, "POST", "/api/worklist/1/acknowledge", NULL) == 409);
     CHECK(status_of(&none, "POST", "/api/worklist/1/acknowledge", NULL) == 401);
+    /* What people write about a patient is for staff. */
+    CHECK(status_of(&nurse, "POST", "/api/worklist/1/note", "{\"text\":\"called Mr Example\"}") ==
+          200);
+    CHECK(says(&nurse, "/api/worklist", "called Mr Example"));
+    answer = call(&wall, "GET", "/api/worklist", NULL, NULL);
+    CHECK(has(&answer.body, "\"what\":\"note\"") && !has(&answer.body, "Mr Example"));
+    answer_fini(&answer);
     CHECK(says(&nurse, "/api/steps", "\"step\":18"));
     CHECK(says(&chief, "/api/deadletters?count=5", "\"reason\":\"test.bad\""));
     CHECK(says(&chief, "/api/outbox", "\"cards\":["));
