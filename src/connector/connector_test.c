@@ -401,6 +401,7 @@ static void test_any_split_same_observations(void)
 static void test_identity_follows_changes(void)
 {
     static char body[4][80];
+    char now[VG_TIME_TEXT_SIZE];
     struct sent sent[4];
     struct counts counts;
     struct house h;
@@ -410,6 +411,8 @@ static void test_identity_follows_changes(void)
                        i);
         sent[i] = (struct sent){.device = "bed-4", .body = body[i], .time_us = T0};
     }
+    (void)vg_time_format(vg_now_us() + VG_MINUTE_US, 0, now);
+    (void)snprintf(body[3], sizeof(body[3]), "{\"time\":\"%s\",\"hr\":72}", now);
     if (CHECK(open_house(&h, NULL))) {
         CHECK(run_batch(&h, &sent[0], 1, true, &counts) == VG_OK);
         CHECK(strstr(counts.last, "\"patient\":\"p1\"") != NULL);
@@ -417,6 +420,8 @@ static void test_identity_follows_changes(void)
                            "{\"resourceType\":\"Device\",\"id\":\"d1\",\"identifier\":[{\"value\":"
                            "\"bed-4\"}],\"patient\":{\"reference\":\"Patient/p2\"}}"));
         CHECK(run_batch(&h, &sent[1], 1, true, &counts) == VG_OK);
+        CHECK(strcmp(counts.reasons, "connector.relinked;") == 0); /* measured while it was p1's */
+        CHECK(run_batch(&h, &sent[3], 1, true, &counts) == VG_OK);
         CHECK(strstr(counts.last, "\"patient\":\"p2\"") != NULL);
         CHECK(strstr(counts.last, "encounter") == NULL); /* e1 is of p1 */
         CHECK(put_resource(&h, "Device", "d2",

@@ -111,7 +111,7 @@ static void remember(struct dedupe *d, struct device *device, struct mark mark)
 
 bool dedupe_is_repeat(struct dedupe *d, const struct stream_record *record)
 {
-    struct vg_slice mid = {0}, name, value;
+    struct vg_slice mid = {0}, pid = {0}, name, value;
     bool is_dup = false, is_edge_dup = false, is_replay = false;
     struct mark mark = {0, vg_slice_hash(record->value)};
     struct device *device = device_of(d, record->key);
@@ -128,11 +128,15 @@ bool dedupe_is_repeat(struct dedupe *d, const struct stream_record *record)
             is_edge_dup = true;
         else if (vg_slice_is(name, "replay-of"))
             is_replay = true;
+        else if (vg_slice_is(name, "pid"))
+            pid = value;
         else if (vg_slice_is(name, "ctime") || vg_slice_starts(name, VG_SLICE("p.")))
             mark.bytes = mix(mix(mark.bytes, vg_slice_hash(name)), vg_slice_hash(value));
     }
     if (mid.len > 0)
         mark.mid = vg_slice_hash(mid) | 1;
+    else if (pid.len > 0) /* a repeat keeps its packet id; an equal reading has another one */
+        mark.bytes = mix(mark.bytes, vg_slice_hash(pid));
     /* To a gateway the device's repeat is a message of its own, with an id of its own: the bytes
      * tell (the device's id is among them, as a property). */
     if (!is_replay && (mark.mid || is_dup))

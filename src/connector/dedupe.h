@@ -2,8 +2,9 @@
  *
  * A sender that got no acknowledgement sends again. Its message is known by its message id together
  * with its bytes; without an id, when it says itself that it may be a repeat (MQTT's DUP), by its
- * bytes alone; the same when a gateway says it of a device's message (edge-dup). Only the last
- * messages of each device are remembered.
+ * bytes and MQTT packet id, so that an equal reading of later is not taken for it; when a gateway
+ * says it of a device's message (edge-dup), by its bytes. Only the last messages of each device are
+ * remembered.
  */
 #ifndef VG_CONNECTOR_DEDUPE_H
 #define VG_CONNECTOR_DEDUPE_H

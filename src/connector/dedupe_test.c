@@ -16,7 +16,8 @@ static bool repeat(struct dedupe *d, const char *device, const char *body, const
     if (dup)
         stream_header_put(&headers, strcmp(dup, "edge") == 0 ? "edge-dup" : "dup", VG_SLICE("1"));
     if (property)
-        stream_header_put(&headers, "p.x", vg_slice_of(property));
+        stream_header_put(&headers, strchr("0123456789", property[0]) ? "pid" : "p.x",
+                          vg_slice_of(property));
     record.headers = vg_buf_slice(&headers);
     is_repeat = dedupe_is_repeat(d, &record);
     vg_buf_fini(&headers);
@@ -38,6 +39,13 @@ static void test_what_is_a_repeat(void)
     CHECK(!repeat(d, "a", "3", NULL, NULL, NULL));
     CHECK(!repeat(d, "a", "3", NULL, NULL, NULL)); /* nobody says that it is one */
     CHECK(repeat(d, "a", "3", NULL, "1", NULL));
+    /* The last argument as a number is the packet id. */
+    CHECK(!repeat(d, "a", "72", NULL, NULL, "1"));
+    CHECK(
+        !repeat(d, "a", "72", NULL, "1", "2")); /* an equal reading, whose first sending was lost */
+    CHECK(repeat(d, "a", "72", NULL, "1", "2"));
+    CHECK(!repeat(d, "a", "72", "m9", NULL, "3"));
+    CHECK(repeat(d, "a", "72", "m9", NULL, "4")); /* with a message id that one decides */
     /* A gateway gives a device's repeat an id of its own, and says what the device said. */
     CHECK(!repeat(d, "a", "4", "gw:0-1", NULL, "id"));
     CHECK(!repeat(d, "a", "4", "gw:0-2", "1", "id"));

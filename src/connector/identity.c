@@ -36,7 +36,8 @@ static const char *const watched[] = {"Device", "Patient", "Encounter"};
 struct entry {
     char patient[ID_MAX + 1], device[ID_MAX + 1], encounter[ID_MAX + 1];
     int64_t encounter_start_us; /* the encounter counts for readings from here on */
-    struct vg_err refusal;      /* code NULL = none */
+    int64_t linked_us;     /* before this the device was another patient's; INT64_MIN = never */
+    struct vg_err refusal; /* code NULL = none */
 };
 
 struct identity {
@@ -403,6 +404,37 @@ static enum vg_status create(struct identity *id, const struct measurement *m,
     return VG_OK;
 }
 
+/* Since when the device is this patient's and was not another's: a reading from before that, out of
+ * a gateway's backlog or a replay, is not this patient's. While it was nobody's counts as this
+ * one's. */
+static enum vg_status find_link_time(struct identity *id, struct vg_slice device,
+                                     struct vg_slice patient, int64_t *ret_us, struct vg_err *err)
+{
+    struct fhir_results versions = {0};
+    int64_t since_us = INT64_MIN;
+    enum vg_status st =
+        fhir_history(id->config.store, VG_SLICE("Device"), device, &id->arena, &versions, err);
+
+    *ret_us = INT64_MIN;
+    for (size_t i = 0; i < versions.count && st == VG_OK; i++) {
+        const struct fhir_resource *version = &versions.resources[i];
+        struct vg_slice linked = {0};
+        struct vg_json *json;
+
+        if (!version->is_deleted &&
+            vg_json_parse(&id->arena, version->body, NULL, &json, NULL, NULL) == VG_OK)
+            linked = local_id(vg_json_get(json, "patient"), "Patient");
+        if (linked.len == 0)
+            continue;
+        if (!vg_slice_eq(linked, patient)) {
+            *ret_us = since_us;
+            break;
+        }
+        since_us = version->last_updated_us;
+    }
+    return st;
+}
+
 static enum vg_status resolve(struct identity *id, const struct measurement *m, struct entry *entry,
                               struct vg_err *err)
 {
@@ -428,6 +460,8 @@ static enum vg_status resolve(struct identity *id, const struct measurement *m, 
         st = check_patient(id, patient, err);
         if (st == VG_OK)
             st = compare_patient(id, m, patient, err);
+        if (st == VG_OK)
+            st = find_link_time(id, device.id, patient, &entry->linked_us, err);
         if (st != VG_OK)
             return st;
         keep_id(entry->device, device.id);
@@ -468,6 +502,8 @@ enum vg_status identity_resolve(struct identity *id, const struct measurement *m
         struct vg_err why = {0};
 
         entry = calloc(1, sizeof(*entry));
+        if (entry)
+            entry->linked_us = INT64_MIN;
         if (!entry || !vg_buf_ok(&id->key)) {
             free(entry);
             return vg_fail(err, VG_RETRY, "connector.memory", 0, "no memory for an identity");
@@ -493,6 +529,11 @@ enum vg_status identity_resolve(struct identity *id, const struct measurement *m
             *err = entry->refusal;
         return VG_REJECT;
     }
+    if (m->occurrence_us < entry->linked_us)
+        return vg_fail(err, VG_REJECT, "connector.relinked", 0,
+                       "the reading is older than the device's link to Patient/%s: before, it was "
+                       "another patient's",
+                       entry->patient);
     ret_answer->patient = vg_slice_of(entry->patient);
     ret_answer->device = vg_slice_of(entry->device);
     ret_answer->encounter = m->occurrence_us >= entry->encounter_start_us

@@ -35,7 +35,8 @@ void identity_begin(struct identity *identity);
 /* Answers from a cache whose key is everything that decides: device, patient and encounter id of
  * the message. Without an encounter id it is the patient's only Encounter in progress that had
  * started when the reading was made. VG_REJECT connector.identity (no such Device, Patient or
- * Encounter, or several), connector.mismatch. VG_RETRY: the store is busy. */
+ * Encounter, or several), connector.mismatch, connector.relinked (the reading is older than the
+ * device's link to its patient, and before that it was another's). VG_RETRY: the store is busy. */
 VG_CHECK enum vg_status identity_resolve(struct identity *identity, const struct measurement *m,
                                          struct identity_answer *ret_answer, struct vg_err *err);
 

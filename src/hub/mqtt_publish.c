@@ -92,14 +92,19 @@ static const char *make_headers(struct conn *conn, const struct mqtt_publish *pu
     struct vg_buf *headers = &loop->headers;
     struct vg_slice name, value;
     size_t cursor = 0;
+    char packet_id[8];
 
+    vg_buf_clear(headers);
+    vg_buf_put(headers, vg_buf_slice(&loop->hub->via[conn->version == MQTT_V5]));
+    if (publish->qos > 0 && !is_foreign) { /* with it a repeat is told from an equal reading */
+        (void)snprintf(packet_id, sizeof(packet_id), "%u", publish->packet_id);
+        stream_header_put(headers, "pid", vg_slice_of(packet_id));
+    }
     if (!publish->is_dup && !is_foreign && bag.len == 0 && !publish->properties.present) {
-        *ret_headers = vg_buf_slice(&loop->hub->via[conn->version == MQTT_V5]);
+        *ret_headers = vg_buf_slice(headers);
         return NULL;
     }
-    vg_buf_clear(headers);
     vg_arena_reset(&loop->arena);
-    vg_buf_put(headers, vg_buf_slice(&loop->hub->via[conn->version == MQTT_V5]));
     if (publish->is_dup)
         stream_header_put(headers, "dup", VG_SLICE("1"));
     if (is_foreign)
