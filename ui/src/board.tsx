@@ -50,7 +50,7 @@ function BoardRow({ row }: { row: Row }) {
       </div>
       <div class="scores">
         <div><span class="label">NEWS2</span><News2 row={row} /></div>
-        <div><span class="label">Risk, 6 h</span><Risk risk={row.risk} band={row.riskBand} /></div>
+        <div><span class="label">Risk, 6 h</span><Risk risk={row.risk} band={row.riskBand} time={row.time} /></div>
       </div>
       <dl class="vitals">{VITALS.map((info) => <VitalCell key={info.key} info={info} row={row} />)}</dl>
       <div class="flag-cell">{row.flag ? <FlagBadge flag={row.flag} item={row.item} /> : <span class="muted no-flag">No flag</span>}</div>

@@ -32,7 +32,7 @@ function Entry({ row, sbar, remove }: { row: Row; sbar?: Sbar; remove: () => voi
       <div class="who">
         <h2>{mayAct() ? <Link to={`/patient/${encodeURIComponent(row.patientId)}`}>{row.name}</Link> : row.name}</h2>
         <p class="bed">{row.location}</p>
-        <div class="scores"><News2 row={row} /><Risk risk={row.risk} band={row.riskBand} /></div>
+        <div class="scores"><News2 row={row} /><Risk risk={row.risk} band={row.riskBand} time={row.time} /></div>
         {mayAct() && <button type="button" onClick={remove} aria-label={`Remove ${row.name} from the list`}>Remove</button>}
       </div>
       {sbar && (

@@ -196,3 +196,6 @@ export function eventParser(take: (event: ServerEvent) => void): (text: string) 
     }
   };
 }
+
+// A score rests on values of at most four hours (the scorer's own expiry): older, it is history.
+export const isScoreOld = (time: string, now: number) => ageMs(time, now) > 4 * HOUR;

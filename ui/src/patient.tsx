@@ -124,7 +124,7 @@ function OnePatient({ id }: { id: string }) {
         </div>
         <div class="identity-scores">
           <div><span class="label">NEWS2</span><News2 row={row} /></div>
-          <div><span class="label">Risk, 6 h</span><Risk risk={row.risk} band={row.riskBand} /></div>
+          <div><span class="label">Risk, 6 h</span><Risk risk={row.risk} band={row.riskBand} time={row.time} /></div>
           {row.flag && <FlagBadge flag={row.flag} item={row.item} />}
         </div>
       </div>

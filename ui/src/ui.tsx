@@ -2,7 +2,7 @@
 import type { ComponentChildren } from 'preact';
 import { useEffect, useRef, useState } from 'preact/hooks';
 import { signal } from '@preact/signals';
-import { age, bandLevel, dayClock, news2Text, percent, plainUnits, sparkPath } from './logic';
+import { age, bandLevel, dayClock, isScoreOld, news2Text, percent, plainUnits, sparkPath } from './logic';
 import { now } from './live';
 import type { Flag, Item, Point, Row } from './types';
 
@@ -45,9 +45,11 @@ export const Age = ({ time }: { time: string | number | null | undefined }) =>
 const NEWS_WORDS: Record<string, string> = { low: 'low', 'low-medium': 'low–medium', medium: 'medium', high: 'high' };
 const ARROWS: Record<string, [string, string]> = { up: ['↑', 'rising'], down: ['↓', 'falling'], steady: ['→', 'steady'] };
 
-export function News2({ row }: { row: Pick<Row, 'news2' | 'trend'> }) {
+export function News2({ row }: { row: Pick<Row, 'news2' | 'trend' | 'time'> }) {
   const n = row.news2;
   if (!n) return <div class="news none"><span class="news-digit">–</span><span class="news-word">no score</span></div>;
+  if (isScoreOld(row.time, now.value))
+    return <div class="news none" data-testid="news-old"><span class="news-digit"><s>{news2Text(n)}</s></span><span class="news-word">old, no new values</span></div>;
   const arrow = ARROWS[row.trend] ?? ARROWS.steady;
   return (
     <div class={`news fill${bandLevel(n.band)}`}>
@@ -62,7 +64,8 @@ export function News2({ row }: { row: Pick<Row, 'news2' | 'trend'> }) {
 export const Score = ({ score, label }: { score: number; label?: string }) =>
   <span class={`score fill${Math.min(3, Math.max(0, score))}`}>{score}<span class="sr"> points{label ? ` ${label}` : ''}</span></span>;
 
-export function Risk({ risk, band }: { risk: number | null; band: string | null }) {
+export function Risk({ risk, band, time }: { risk: number | null; band: string | null; time: string }) {
+  if (risk !== null && isScoreOld(time, now.value)) return <div class="risk"><span class="risk-value"><s>{percent(risk)}</s></span><span class="risk-word">old</span></div>;
   return (
     <div class="risk">
       <span class="risk-value">{percent(risk)}</span>

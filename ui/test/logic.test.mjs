@@ -127,3 +127,9 @@ test('events come whole, however the bytes are cut', () => {
     assert.deepEqual(got, [{ id: '7', event: 'patient', data: '{"a":1}' }, { id: null, event: 'beat', data: '{}' }]);
   }
 });
+
+test('a score without new values for four hours is old', () => {
+  const now = Date.parse('2026-03-14T14:00:00Z');
+  assert.equal(logic.isScoreOld('2026-03-14T10:00:00Z', now), false);
+  assert.equal(logic.isScoreOld('2026-03-14T09:59:59Z', now), true);
+});
