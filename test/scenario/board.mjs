@@ -61,7 +61,7 @@ async function login(page, { user, password }) {
 async function visit(page, name) {
   await page.click(id(`nav-${name}`));
   await page.waitForSelector('main h1');
-  await page.waitForFunction(() => !document.querySelector('main .loading'));
+  await page.waitForSelector('main .loading', { state: 'detached' });
 }
 
 async function main() {
@@ -92,7 +92,7 @@ async function main() {
 
   await row.locator('h2 a').click();
   await page.waitForSelector(`${id('patient-page')}[data-patient="${task.patient}"]`);
-  await page.waitForFunction(() => !document.querySelector('main .loading'));
+  await page.waitForSelector('main .loading', { state: 'detached' });
   check('the patient page opens from the board', page.url(), `${task.url}/patient/${task.patient}`);
   check('it draws the vital signs', await page.locator('main canvas, main svg').count() > 0);
   await look(page, '4-patient');

@@ -3,10 +3,11 @@
 import { build } from 'esbuild';
 import { readFileSync } from 'node:fs';
 import { createRequire } from 'node:module';
+import { fileURLToPath } from 'node:url';
 
 // The package's own modules do not load in Node without a bundler.
 const bundle = await build({
-  stdin: { contents: "export * from 'adaptivecards'", resolveDir: import.meta.dirname ?? process.cwd() },
+  stdin: { contents: "export * from 'adaptivecards'", resolveDir: fileURLToPath(new URL('.', import.meta.url)) },
   bundle: true, write: false, platform: 'node', format: 'cjs', logLevel: 'error',
 });
 const module_ = { exports: {} };
