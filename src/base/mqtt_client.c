@@ -35,6 +35,7 @@ struct vg_mqtt_client {
     int64_t deadline_us; /* of connecting */
     int64_t next_attempt_us, pause_us;
     unsigned goodbye; /* the reason in the server's DISCONNECT */
+    unsigned attempt_count;
     uint64_t ack_count;
     char trouble[160];
 };
@@ -140,8 +141,12 @@ static void begin(struct vg_mqtt_client *client)
         rc = mosquitto_username_pw_set(client->mosq, client->id, client->password);
     if (rc == MOSQ_ERR_SUCCESS && client->ca_path)
         rc = mosquitto_tls_set(client->mosq, client->ca_path, NULL, NULL, NULL, NULL);
+    /* The library tries only the first address of a name when it must not wait, and where a name
+     * has two families ("localhost" on most machines) that is IPv6. So the attempts take turns:
+     * bound to any IPv4 address, then to whatever comes first. */
     if (rc == MOSQ_ERR_SUCCESS)
-        rc = mosquitto_connect_async(client->mosq, client->host, client->port, KEEPALIVE_S);
+        rc = mosquitto_connect_bind_async(client->mosq, client->host, client->port, KEEPALIVE_S,
+                                          client->attempt_count++ % 2 == 0 ? "0.0.0.0" : NULL);
 done:
     if (rc != MOSQ_ERR_SUCCESS)
         lose(client, why_of(rc));
