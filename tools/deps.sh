@@ -8,7 +8,7 @@ packages=(
     # build
     gcc libc6-dev make cmake ninja-build ccache pkg-config git python3
     libevent-dev libssl-dev libcurl4-openssl-dev libsqlite3-dev libfyaml-dev libsodium-dev
-    libzstd-dev libxgboost-dev libmosquitto-dev
+    libzstd-dev libxgboost-dev libmosquitto-dev libjwt-dev
     # the browser app and the browser tests
     nodejs npm
 )
