@@ -23,6 +23,7 @@ int cmd_lake(int argc, char **argv);
 int cmd_train(int argc, char **argv);
 int cmd_mapping(int argc, char **argv);
 int cmd_config(int argc, char **argv);
+int cmd_fhir(int argc, char **argv);
 
 /* Options that every command with a configuration takes: --config FILE, --set KEY=VALUE (many),
  * --data DIR (short for --set data.dir=DIR). The rest of argv is left for the command, in order. */

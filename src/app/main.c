@@ -13,6 +13,7 @@ static const struct {
 } commands[] = {
     {"run", cmd_run, "the whole platform"},
     {"edge", cmd_edge, "a store-and-forward gateway beside the devices"},
+    {"fhir", cmd_fhir, "the FHIR service alone"},
     {"seed", cmd_seed, "a ward of made-up patients to try Vigil with"},
     {"simulate", cmd_simulate, "a simulated ward: MQTT clients over TLS, one patient deteriorates"},
     {"replay", cmd_replay, "plays recorded vital signs of a real patient through the same door"},
