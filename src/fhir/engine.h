@@ -42,6 +42,18 @@ struct fhir_found_list {
     uint64_t total; /* when asked for */
 };
 
+/* A page of history: of a type, or of one resource. */
+struct fhir_history_ask {
+    unsigned type;
+    struct vg_slice id; /* empty: all of the type */
+    int64_t since_us;   /* INT64_MIN = from the beginning */
+    bool has_at;        /* only what was current at some time in `at` */
+    struct fhir_span at;
+    bool has_cursor; /* after this row of the page before */
+    int64_t cursor_us, cursor_key, cursor_version;
+    uint32_t count;
+};
+
 typedef enum vg_status fhir_work(void *ctx, void *view, struct vg_err *err);
 
 struct fhir_engine {
@@ -78,6 +90,22 @@ struct fhir_engine {
      * the codes that the query names, else all that the patient has resources of. */
     enum vg_status (*codes)(void *view, const struct fhir_query *query, struct vg_arena *arena,
                             int64_t **ret_codes, size_t *ret_count, struct vg_err *err);
+
+    /* ---- offered by an engine that keeps the resources itself; else NULL ---- */
+
+    /* Newest first, deletions included; sort_number is the time. */
+    enum vg_status (*history)(void *view, const struct fhir_history_ask *ask,
+                              struct vg_arena *arena, struct fhir_found_list *ret_found,
+                              struct vg_err *err);
+    /* From now on every write of this type (or no longer) is a change. Any thread. */
+    void (*watch)(void *self, unsigned type, bool is_watched);
+    /* The changes with numbers above `after`, in the order of commits; sort_number is the number,
+     * the resource is as it was written then. */
+    enum vg_status (*changes)(void *view, int64_t after, uint32_t max, struct vg_arena *arena,
+                              struct fhir_found_list *ret_found, struct vg_err *err);
+    enum vg_status (*last_change)(void *view, int64_t *ret_number, struct vg_err *err);
+    /* Inside transact: those with smaller numbers are not needed any more. */
+    enum vg_status (*drop_changes)(void *view, int64_t before, struct vg_err *err);
 };
 
 extern const struct fhir_engine fhir_engine_sqlite;

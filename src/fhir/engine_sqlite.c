@@ -41,7 +41,7 @@
  */
 #include "base/db.h"
 #include "base/map.h"
-#include "fhir/engine.h"
+#include "fhir/engine_sqlite_int.h"
 
 #include <assert.h>
 #include <errno.h>
@@ -85,6 +85,8 @@ static const char *const migrations[] = {
     "  value REAL NOT NULL, system INTEGER NOT NULL, code INTEGER NOT NULL, unit INTEGER NOT NULL,"
     "  PRIMARY KEY(path, key, part, value)) WITHOUT ROWID;"
     "CREATE TABLE setting(name TEXT PRIMARY KEY, value INTEGER NOT NULL) WITHOUT ROWID;",
+    "CREATE TABLE change(seq INTEGER PRIMARY KEY, key INTEGER NOT NULL, version INTEGER NOT NULL);"
+    "CREATE INDEX history_updated ON history(updated_us);",
 };
 
 /* An index row that waits for the end of its job. Columns by table, in the order of the key. */
@@ -147,6 +149,7 @@ struct sqlite_engine {
     struct conn writer;
     struct vg_map terms; /* text -> key */
     bool has_new_terms;
+    _Atomic bool is_watched[256]; /* by type: its writes go into `change` */
     int64_t last_key;
     struct row *rows;
     size_t row_count, row_capacity;
@@ -1410,6 +1413,19 @@ static enum vg_status put_resource(struct sqlite_engine *engine, const struct fh
     return vg_db_run(stmt, err);
 }
 
+static enum vg_status put_change(void *view, int64_t key, uint64_t version, struct vg_err *err)
+{
+    sqlite3_stmt *stmt = NULL;
+    enum vg_status st =
+        statement(view, "INSERT INTO change(key, version) VALUES(?,?)", &stmt, err);
+
+    if (st != VG_OK)
+        return st;
+    (void)sqlite3_bind_int64(stmt, 1, key);
+    (void)sqlite3_bind_int64(stmt, 2, (int64_t)version);
+    return vg_db_run(stmt, err);
+}
+
 static enum vg_status put_record(void *view, const struct fhir_record *record,
                                  const struct fhir_current *old, const struct fhir_index *old_index,
                                  struct vg_err *err)
@@ -1437,6 +1453,8 @@ static enum vg_status put_record(void *view, const struct fhir_record *record,
     }
     if (st == VG_OK)
         st = put_resource(engine, record, key, old->key == 0, err);
+    if (st == VG_OK && engine->is_watched[record->type & 255])
+        st = put_change(view, key, record->version, err);
     if (st == VG_OK && record->index)
         st = index_rows(engine, record->type, key, record->index, row_add, err);
     return st;
@@ -1806,6 +1824,16 @@ static enum vg_status engine_open(const struct fhir_config *config, void **ret_s
     return st;
 }
 
+static void watch(void *self, unsigned type, bool is_watched)
+{
+    ((struct sqlite_engine *)self)->is_watched[type & 255] = is_watched;
+}
+
+sqlite3 *fhir_sqlite_db(void *view)
+{
+    return ((struct conn *)view)->db;
+}
+
 const struct fhir_engine fhir_engine_sqlite = {
     .name = "sqlite",
     .open = engine_open,
@@ -1819,4 +1847,9 @@ const struct fhir_engine fhir_engine_sqlite = {
     .versions = versions,
     .search = search,
     .codes = codes,
+    .history = fhir_sqlite_history,
+    .watch = watch,
+    .changes = fhir_sqlite_changes,
+    .last_change = fhir_sqlite_last_change,
+    .drop_changes = fhir_sqlite_drop_changes,
 };
