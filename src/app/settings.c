@@ -53,8 +53,9 @@ const struct vg_option settings_options[] = {
      "mappings/ward-fhir.json", "", 0, 0, NULL,
      "MedTech FHIR destination mapping (CollectionFhir)."},
     {"connector.identity", VG_OPTION_CHOICE, AT(connector_identity), "lookup", "", 0, 0,
-     "lookup|create",
-     "lookup: a device must be linked to its patient in FHIR; create: missing ones are made."},
+     "lookup|lookup-with-encounter|create",
+     "lookup: a device must be linked to its patient in FHIR; lookup-with-encounter: and the "
+     "message has to name an Encounter; create: missing ones are made."},
     {"connector.device_system", VG_OPTION_TEXT, AT(connector_device_system), "", "", 0, 0, NULL,
      "System of the devices' identifiers in FHIR; empty: any."},
     {"connector.compat", VG_OPTION_CHOICE, AT(connector_compat), "default", "", 0, 0,

@@ -134,16 +134,17 @@ static enum vg_status load_mappings(struct connector *c, struct vg_err *err)
 enum vg_status connector_open(const struct connector_config *config,
                               struct connector **ret_connector, struct vg_err *err)
 {
-    const char *mode = config->identity ? config->identity : "lookup";
-    const struct identity_config identity = {.store = config->store,
-                                             .may_create = strcmp(mode, "create") == 0,
-                                             .device_system = config->device_system};
+    struct identity_config identity = {.store = config->store,
+                                       .is_medtech =
+                                           config->compat && strcmp(config->compat, "medtech") == 0,
+                                       .device_system = config->device_system};
     struct connector *c;
     enum vg_status st;
 
-    if (!identity.may_create && strcmp(mode, "lookup") != 0)
+    if (!identity_mode_of(config->identity, &identity.mode))
         return vg_fail(err, VG_REJECT, "connector.config", 0,
-                       "identity '%s': expected lookup or create", mode);
+                       "identity '%s': expected lookup, lookup-with-encounter or create",
+                       config->identity);
     c = calloc(1, sizeof(*c));
     if (c) {
         c->writes = calloc(OBSERVATIONS_PER_COMMIT, sizeof(*c->writes));

@@ -24,7 +24,7 @@ struct connector;
 struct connector_config {
     const char *device_mapping; /* file: CollectionContent */
     const char *fhir_mapping;   /* file: CollectionFhir */
-    const char *identity;       /* NULL or "lookup", or "create" */
+    const char *identity;       /* NULL or "lookup", "lookup-with-encounter" or "create" */
     const char *device_system;  /* identifier system of devices; NULL or "" = any */
     const char *compat;         /* NULL or "default", or "medtech" (docs/mapping.md) */
     struct fhir_store *store;   /* borrowed */

@@ -49,6 +49,21 @@ struct identity {
     struct vg_buf key, query, body;
 };
 
+bool identity_mode_of(const char *name, enum identity_mode *ret_mode)
+{
+    static const char *const names[] = {[IDENTITY_LOOKUP] = "lookup",
+                                        [IDENTITY_LOOKUP_WITH_ENCOUNTER] = "lookup-with-encounter",
+                                        [IDENTITY_CREATE] = "create"};
+
+    *ret_mode = IDENTITY_LOOKUP;
+    for (size_t i = 0; name && i < sizeof(names) / sizeof(names[0]); i++)
+        if (strcmp(name, names[i]) == 0) {
+            *ret_mode = (enum identity_mode)i;
+            return true;
+        }
+    return name == NULL;
+}
+
 enum vg_status identity_open(const struct identity_config *config, struct identity **ret_identity,
                              struct vg_err *err)
 {
@@ -259,6 +274,9 @@ static enum vg_status resolve_encounter(struct identity *id, const struct measur
                            "no Encounter has the identifier in the message");
         if (st != VG_OK)
             return st;
+        if (vg_slice_is(vg_json_get_text(json, "status"), "entered-in-error"))
+            return vg_fail(err, VG_REJECT, "connector.identity", 0,
+                           "Encounter/%.*s is entered-in-error", VG_FMT(found.id));
         if (!vg_slice_eq(local_id(vg_json_get(json, "subject"), "Patient"), patient))
             return vg_fail(err, VG_REJECT, "connector.mismatch", 0,
                            "the message names Encounter/%.*s, which is not of Patient/%s",
@@ -266,6 +284,10 @@ static enum vg_status resolve_encounter(struct identity *id, const struct measur
         keep_id(entry->encounter, found.id);
         return VG_OK;
     }
+    if (id->config.mode == IDENTITY_LOOKUP_WITH_ENCOUNTER)
+        return vg_fail(err, VG_REJECT, "connector.identity", 0, "the message names no Encounter");
+    if (id->config.is_medtech)
+        return VG_OK;
     vg_buf_clear(&id->query);
     vg_buf_put(&id->query, VG_SLICE("_count=2&status=in-progress&patient="));
     put_encoded(&id->query, patient);
@@ -466,7 +488,7 @@ static enum vg_status resolve(struct identity *id, const struct measurement *m, 
             return st;
         keep_id(entry->device, device.id);
         keep_id(entry->patient, patient);
-    } else if (id->config.may_create) {
+    } else if (id->config.mode == IDENTITY_CREATE) {
         st = create(id, m, has_device ? &device : NULL, entry, err);
         if (st != VG_OK)
             return st;

@@ -1,7 +1,8 @@
 /* identity.h -- whose reading it is: the Device, the Patient and the Encounter of a message.
  *
- * "lookup": the Device is found by its identifier and says whose it is. "create": a Device or
- * Patient that is missing is made, from the identifiers in the message.
+ * "lookup": the Device is found by its identifier and says whose it is. "lookup-with-encounter":
+ * and the message has to name an Encounter. "create": a Device or Patient that is missing is made,
+ * from the identifiers in the message.
  *
  * A message that names a patient is believed only when that is the patient the device is linked to:
  * else the reading belongs to nobody until a person has looked (connector.mismatch).
@@ -14,9 +15,19 @@
 
 struct identity;
 
+enum identity_mode {
+    IDENTITY_LOOKUP,
+    IDENTITY_LOOKUP_WITH_ENCOUNTER,
+    IDENTITY_CREATE,
+};
+
+/* NULL is "lookup". False: no mode has this name. */
+bool identity_mode_of(const char *name, enum identity_mode *ret_mode);
+
 struct identity_config {
     struct fhir_store *store; /* borrowed */
-    bool may_create;
+    enum identity_mode mode;
+    bool is_medtech;           /* an Encounter only where the message names one (docs/mapping.md) */
     const char *device_system; /* identifier system of devices; NULL or "" = any. Borrowed. */
 };
 
@@ -34,8 +45,9 @@ void identity_begin(struct identity *identity);
 
 /* Answers from a cache whose key is everything that decides: device, patient and encounter id of
  * the message. Without an encounter id it is the patient's only Encounter in progress that had
- * started when the reading was made. VG_REJECT connector.identity (no such Device, Patient or
- * Encounter, or several), connector.mismatch, connector.relinked (the reading is older than the
+ * started when the reading was made; none with is_medtech. VG_REJECT connector.identity (no such
+ * Device, Patient or Encounter, or several; or the mode asks for an encounter id and the message
+ * has none), connector.mismatch, connector.relinked (the reading is older than the
  * device's link to its patient, and before that it was another's). VG_RETRY: the store is busy. */
 VG_CHECK enum vg_status identity_resolve(struct identity *identity, const struct measurement *m,
                                          struct identity_answer *ret_answer, struct vg_err *err);
