@@ -16,7 +16,7 @@
  * and the rest is written.
  *
  * Memory: the arena, ARENA_BYTES_MAX; a message that finds it full gets an empty one once.
- * Threads: the stage's own; mappings are read-only.
+ * Threads: the stage's own; mappings are read-only, and exchanged between two batches only.
  */
 #include "connector/connector.h"
 
@@ -28,6 +28,7 @@
 #include "connector/device_mapping.h"
 #include "connector/group.h"
 #include "connector/identity.h"
+#include "connector/mapping_store.h"
 #include "connector/value.h"
 
 #include <stdio.h>
@@ -37,7 +38,6 @@
  * (a fifth less than 500). While nothing waits a commit is as small as what came. */
 #define OBSERVATIONS_PER_COMMIT 2000
 #define ARENA_BYTES_MAX (128u << 20)
-#define MAPPING_BYTES_MAX (16u << 20)
 #define BODIES_BYTES_MAX (64u << 20)
 #define REFUSALS_TO_SINGLES 8
 #define RESTORE_RECORDS 262144 /* sequence numbers of all topics */
@@ -66,10 +66,9 @@ struct message {
 
 struct connector {
     struct connector_config config;
-    struct vg_arena mapping_arena;
-    const struct device_mapping *device_mapping;
-    const struct fhir_mapping *fhir_mapping;
-    char mapping_version[17];
+    struct mapping_store *mappings, *own_mappings;
+    const struct mapping_pair *mapping; /* of the batch */
+    bool has_written; /* the FHIR service has something of this batch, which is not committed */
     struct identity *identity;
     struct dedupe *dedupe;
     struct vg_map newest; /* Device id -> struct newest */
@@ -90,44 +89,15 @@ struct connector {
 
 /* ---- open, close ---- */
 
-static enum vg_status load_mappings(struct connector *c, struct vg_err *err)
+static enum vg_status open_mappings(struct connector *c, struct vg_err *err)
 {
-    const char *compat = c->config.compat ? c->config.compat : "default";
-    bool is_medtech = strcmp(compat, "medtech") == 0;
-    struct mapping_errors device = {.arena = &c->mapping_arena, .is_medtech = is_medtech};
-    struct mapping_errors fhir = {.arena = &c->mapping_arena, .is_medtech = is_medtech};
-    const char *path = c->config.device_mapping;
-    struct vg_buf both;
-    struct vg_err why = {0};
-    enum vg_status st;
-    char hex[65];
+    const struct mapping_store_config files = {.device_path = c->config.device_mapping,
+                                               .fhir_path = c->config.fhir_mapping,
+                                               .compat = c->config.compat};
+    enum vg_status st =
+        c->config.mappings ? VG_OK : mapping_store_open(&files, &c->own_mappings, err);
 
-    if (!is_medtech && strcmp(compat, "default") != 0)
-        return vg_fail(err, VG_REJECT, "connector.config", 0,
-                       "compat '%s': expected default or medtech", compat);
-    vg_buf_init(&both, 0);
-    st = vg_file_read(&c->mapping_arena, path, MAPPING_BYTES_MAX, &device.source, &why);
-    if (st == VG_OK) {
-        vg_buf_put(&both, device.source);
-        st = device_mapping_load(&device, &c->device_mapping, &why);
-    }
-    if (st == VG_OK) {
-        path = c->config.fhir_mapping;
-        st = vg_file_read(&c->mapping_arena, path, MAPPING_BYTES_MAX, &fhir.source, &why);
-    }
-    if (st == VG_OK) {
-        vg_buf_put(&both, fhir.source);
-        st = fhir_mapping_load(&fhir, &c->fhir_mapping, &why);
-    }
-    if (st == VG_END)
-        st = vg_fail(err, VG_REJECT, "connector.mapping", 0, "%s: no such file", path);
-    else if (st != VG_OK)
-        st = vg_fail(err, st, why.code, 0, "%.100s: %.150s", path, why.text);
-    if (is_medtech)
-        vg_buf_put(&both, VG_SLICE("medtech"));
-    vg_sha256_hex(vg_buf_slice(&both), hex);
-    (void)snprintf(c->mapping_version, sizeof(c->mapping_version), "%.16s", hex);
-    vg_buf_fini(&both);
+    c->mappings = c->config.mappings ? c->config.mappings : c->own_mappings;
     return st;
 }
 
@@ -135,8 +105,6 @@ enum vg_status connector_open(const struct connector_config *config,
                               struct connector **ret_connector, struct vg_err *err)
 {
     struct identity_config identity = {.store = config->store,
-                                       .is_medtech =
-                                           config->compat && strcmp(config->compat, "medtech") == 0,
                                        .device_system = config->device_system};
     struct connector *c;
     enum vg_status st;
@@ -159,7 +127,6 @@ enum vg_status connector_open(const struct connector_config *config,
         return vg_fail(err, VG_FATAL, "connector.memory", 0, "no memory for the connector");
     }
     c->config = *config;
-    vg_arena_init(&c->mapping_arena, 4 * MAPPING_BYTES_MAX);
     vg_arena_init(&c->arena, ARENA_BYTES_MAX);
     vg_buf_init(&c->bodies, BODIES_BYTES_MAX);
     vg_buf_init(&c->value, 0);
@@ -174,9 +141,11 @@ enum vg_status connector_open(const struct connector_config *config,
     c->observations_total =
         vg_counter("vigil_connector_observations_total", "Observations written", "");
     c->batch_seconds = vg_histogram("vigil_connector_batch_seconds", "Time for a batch", "");
-    st = load_mappings(c, err);
-    if (st == VG_OK)
+    st = open_mappings(c, err);
+    if (st == VG_OK) {
+        identity.is_medtech = mapping_store_is_medtech(c->mappings);
         st = identity_open(&identity, &c->identity, err);
+    }
     if (st == VG_OK)
         st = dedupe_open(config->dedupe_size, &c->dedupe, err);
     if (st != VG_OK) {
@@ -202,7 +171,8 @@ void connector_close(struct connector *c)
     vg_buf_fini(&c->headers);
     vg_buf_fini(&c->fhir);
     vg_arena_fini(&c->arena);
-    vg_arena_fini(&c->mapping_arena);
+    mapping_pair_drop(c->mapping);
+    mapping_store_close(c->own_mappings);
     free(c);
 }
 
@@ -323,7 +293,7 @@ static enum vg_status load_stored(struct connector *c, struct observation *o, bo
 static enum vg_status add_measurement(struct connector *c, uint32_t index, struct measurement *m,
                                       struct vg_err *err)
 {
-    const struct fhir_template *t = fhir_mapping_find(c->fhir_mapping, m->type);
+    const struct fhir_template *t = fhir_mapping_find(c->mapping->fhir, m->type);
     struct message *message = &c->messages[index];
     struct observation_contributor *contributor;
     struct identity_answer who;
@@ -373,7 +343,7 @@ static enum vg_status take_message(struct connector *c, uint32_t index, struct v
     st = build_envelope(c, message->record, &envelope, &message->why);
     if (st != VG_OK)
         return st;
-    st = device_mapping_apply(c->device_mapping, &envelope.root, &c->arena, &tail, NULL,
+    st = device_mapping_apply(c->mapping->device, &envelope.root, &c->arena, &tail, NULL,
                               &message->why);
     if (st == VG_END)
         return vg_fail(&message->why, VG_REJECT, "connector.no_match", 0,
@@ -458,6 +428,7 @@ static enum vg_status commit(struct connector *c, struct observation **observati
 
         if (st == VG_OK) {
             vg_metric_add(c->observations_total, left);
+            c->has_written = true;
             at += left;
             continue;
         }
@@ -511,7 +482,7 @@ static void put_item(struct connector *c, const struct stream_record *record,
     observation_write_values(item->template, item->measurement, &c->fhir);
     vg_buf_put_byte(&c->fhir, '}');
     put_trace(c, record);
-    stream_header_put(&c->headers, "map", vg_slice_of(c->mapping_version));
+    stream_header_put(&c->headers, "map", vg_slice_of(c->mapping->version));
     stream_header_put(&c->headers, "fhir", vg_buf_slice(&c->fhir));
     stream_out_add(out, STREAM_NORMALIZED, record->time_us, item->measurement->device_id,
                    vg_buf_slice(&c->headers), vg_buf_slice(&c->value));
@@ -577,6 +548,17 @@ static bool grow_messages(struct connector *c, size_t count)
     return true;
 }
 
+/* The batch's mappings: what is active now. One that comes again after the FHIR service had taken a
+ * part of it keeps those it had: another version could leave the first one's Observations behind.
+ */
+static void take_mapping(struct connector *c)
+{
+    if (c->has_written)
+        return;
+    mapping_pair_drop(c->mapping);
+    c->mapping = mapping_store_take(c->mappings);
+}
+
 static enum vg_status connector_process(void *self, const struct stream_batch *batch,
                                         struct stream_out *out, struct vg_err *err)
 {
@@ -586,6 +568,7 @@ static enum vg_status connector_process(void *self, const struct stream_batch *b
 
     if (!grow_messages(c, batch->count))
         return vg_fail(err, VG_RETRY, "connector.memory", 0, "no memory for a batch");
+    take_mapping(c);
     dedupe_undo(c->dedupe); /* the last batch, if it was not committed, is this one */
     identity_begin(c->identity);
     if (c->newest.count > DEVICES_MAX) {
@@ -636,6 +619,7 @@ static void connector_committed(void *self, uint64_t next_seq)
     struct connector *c = self;
 
     (void)next_seq;
+    c->has_written = false;
     dedupe_keep(c->dedupe);
 }
 
@@ -671,40 +655,4 @@ const struct stage_ops *connector_stage_ops(void)
     };
 
     return &ops;
-}
-
-/* ---- checking files ---- */
-
-static size_t check_file(struct vg_arena *arena, const char *path, bool is_fhir, struct vg_buf *out)
-{
-    struct mapping_errors errors = {.arena = arena};
-    const struct device_mapping *device;
-    const struct fhir_mapping *fhir;
-    struct vg_err err = {0};
-    enum vg_status st = vg_file_read(arena, path, MAPPING_BYTES_MAX, &errors.source, &err);
-
-    if (st != VG_OK) {
-        vg_buf_printf(out, "%s: %s\n", path, st == VG_END ? "no such file" : err.text);
-        return 1;
-    }
-    st = is_fhir ? fhir_mapping_load(&errors, &fhir, &err)
-                 : device_mapping_load(&errors, &device, &err);
-    for (const struct mapping_error *e = errors.first; e; e = e->next)
-        vg_buf_printf(out, "%s:%u:%u: %.*s\n", path, e->line, e->column, VG_FMT(e->text));
-    if (st != VG_OK && !errors.first)
-        vg_buf_printf(out, "%s: %s\n", path, err.text);
-    return errors.count ? errors.count : st != VG_OK;
-}
-
-size_t connector_mapping_check(const char *device_mapping, const char *fhir_mapping,
-                               struct vg_buf *out)
-{
-    struct vg_arena arena;
-    size_t count;
-
-    vg_arena_init(&arena, 4 * MAPPING_BYTES_MAX);
-    count = check_file(&arena, device_mapping, false, out);
-    count += check_file(&arena, fhir_mapping, true, out);
-    vg_arena_fini(&arena);
-    return count;
 }

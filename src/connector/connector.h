@@ -20,13 +20,17 @@
 #include "stream/stage.h"
 
 struct connector;
+struct mapping_store; /* connector/mapping_store.h */
 
 struct connector_config {
+    /* Borrowed; each batch is worked on with what is active when it begins. NULL: the two files, as
+     * they are now. */
+    struct mapping_store *mappings;
     const char *device_mapping; /* file: CollectionContent */
     const char *fhir_mapping;   /* file: CollectionFhir */
     const char *identity;       /* NULL or "lookup", "lookup-with-encounter" or "create" */
     const char *device_system;  /* identifier system of devices; NULL or "" = any */
-    const char *compat;         /* NULL or "default", or "medtech" (docs/mapping.md) */
+    const char *compat;         /* of the two files: NULL or "default", or "medtech" */
     struct fhir_store *store;   /* borrowed */
     uint32_t partition;         /* whose records it gets: for trace ids */
     uint32_t dedupe_size;       /* messages remembered for each device; 0 = 256 */
@@ -40,10 +44,5 @@ void connector_close(struct connector *connector); /* the stage has been stopped
 
 /* For stage_start(), with a connector as `self`. */
 const struct stage_ops *connector_stage_ops(void);
-
-/* Checks two mapping files and says every error with its place: "FILE:LINE:COLUMN: text" a line.
- * Returns the number of errors. */
-size_t connector_mapping_check(const char *device_mapping, const char *fhir_mapping,
-                               struct vg_buf *out);
 
 #endif
