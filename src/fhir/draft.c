@@ -161,7 +161,7 @@ enum vg_status fhir_draft_make(struct vg_arena *arena, unsigned type, struct vg_
     if (old_id && (old_id->type != VG_JSON_STRING || !fhir_id_is_ok(old_id->text)))
         return fhir_refuse(issue, err, 400, "value", VG_SLICE("id"),
                            "id must be 1 to 64 of A-Z a-z 0-9 - .");
-    st = fhir_validate(arena, type, root, issue, err);
+    st = fhir_check(arena, type, root, issue, err);
     if (st == VG_OK)
         st = fhir_index_make(arena, type, root, base_url, &draft.index, err);
     if (st == VG_OK)

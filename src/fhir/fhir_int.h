@@ -176,9 +176,30 @@ struct vg_slice fhir_fold(struct vg_arena *arena, struct vg_slice text);
 
 /* ---- checks (validate.c) ---- */
 
+/* Before a write: the first finding refuses it. */
+VG_CHECK enum vg_status fhir_check(struct vg_arena *arena, unsigned type,
+                                   const struct vg_json *root, struct fhir_issue *issue,
+                                   struct vg_err *err);
+
+/* One finding of $validate. */
+struct fhir_problem {
+    const char *severity; /* "error", "warning" */
+    const char *code;     /* R4 value set issue-type */
+    int http_status;      /* what a write would be refused with; 0 = it would not */
+    struct vg_slice expression, text;
+};
+
+struct fhir_problems {
+    struct fhir_problem *items; /* in the arena, at most FHIR_PROBLEMS_MAX */
+    size_t count;
+};
+#define FHIR_PROBLEMS_MAX 100u
+
+/* All findings, none is VG_OK with count 0. `profile`: its canonical URL besides those of
+ * meta.profile; empty = none. A profile that is not known is a warning. VG_RETRY: no room. */
 VG_CHECK enum vg_status fhir_validate(struct vg_arena *arena, unsigned type,
-                                      const struct vg_json *root, struct fhir_issue *issue,
-                                      struct vg_err *err);
+                                      const struct vg_json *root, struct vg_slice profile,
+                                      struct fhir_problems *ret_problems, struct vg_err *err);
 
 /* ---- a resource on its way in (draft.c) ---- */
 
@@ -320,8 +341,9 @@ struct fhir_op {
     enum { FHIR_OP_CREATE, FHIR_OP_UPDATE, FHIR_OP_DELETE } what;
     unsigned type;
     struct vg_slice id;    /* update and delete */
-    struct vg_slice query; /* conditional create or update; ptr NULL = none */
+    struct vg_slice query; /* the condition that finds it; ptr NULL = none */
     struct vg_slice body;
+    struct vg_slice patch; /* update: instead of the body, JSON Patch on what is there */
     struct vg_slice full_url;   /* bundle: what others call it */
     const struct vg_json *root; /* bundle: the parsed resource, for the references in it */
     uint64_t if_match;          /* 0 = any */

@@ -435,8 +435,8 @@ static void check_invariants(struct checking *in, const struct vg_json *root)
     }
 }
 
-enum vg_status fhir_validate(struct vg_arena *arena, unsigned type, const struct vg_json *root,
-                             struct fhir_issue *issue, struct vg_err *err)
+enum vg_status fhir_check(struct vg_arena *arena, unsigned type, const struct vg_json *root,
+                          struct fhir_issue *issue, struct vg_err *err)
 {
     struct checking in = {arena, fhir_type_name(type), issue, err, VG_OK};
     struct element element;
@@ -463,4 +463,24 @@ enum vg_status fhir_validate(struct vg_arena *arena, unsigned type, const struct
     }
     check_invariants(&in, root);
     return in.status;
+}
+
+enum vg_status fhir_validate(struct vg_arena *arena, unsigned type, const struct vg_json *root,
+                             struct vg_slice profile, struct fhir_problems *ret_problems,
+                             struct vg_err *err)
+{
+    struct fhir_issue issue;
+    struct vg_err why = {0};
+    struct fhir_problem *one = vg_arena_alloc(arena, sizeof(*one));
+
+    (void)profile;
+    if (!one)
+        return vg_fail(err, VG_RETRY, "fhir.memory", 0, "no room for the findings");
+    *ret_problems = (struct fhir_problems){.items = one};
+    if (fhir_check(arena, type, root, &issue, &why) != VG_OK) {
+        *one = (struct fhir_problem){"error", issue.code, issue.http_status, issue.expression,
+                                     vg_arena_dup(arena, vg_slice_of(why.text))};
+        ret_problems->count = 1;
+    }
+    return VG_OK;
 }
