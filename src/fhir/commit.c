@@ -16,6 +16,7 @@
 #include "base/http_server.h"
 #include "base/map.h"
 #include "fhir/engine.h"
+#include "fhir/patch_int.h"
 
 #include <stdlib.h>
 
@@ -260,7 +261,8 @@ enum vg_status fhir_ops_prepare(struct fhir_ops *ops, struct vg_err *err)
     for (size_t i = 0; i < ops->count && st == VG_OK && !is_late; i++) {
         struct fhir_op *op = &ops->ops[i];
 
-        if (op->what == FHIR_OP_DELETE || (op->what == FHIR_OP_UPDATE && op->query.ptr))
+        if (op->what == FHIR_OP_DELETE || op->patch.ptr ||
+            (op->what == FHIR_OP_UPDATE && op->query.ptr))
             continue;
         ops->failed = i;
         st = draft(ops, op, NULL, err);
@@ -310,6 +312,13 @@ static enum vg_status resolve(struct fhir_ops *ops, struct fhir_op *op, void *vi
     if (count > 1)
         return fhir_refuse(ops->issue, err, 412, "multiple-matches", (struct vg_slice){0},
                            "the condition matches more than one %s", fhir_type_name(op->type));
+    if (op->what == FHIR_OP_DELETE) {
+        op->id = found.id;
+        op->is_matched = count == 0; /* nothing is left to be done */
+        op->is_unchanged = op->is_matched;
+        op->http_status = 204;
+        return VG_OK;
+    }
     if (op->what == FHIR_OP_CREATE) {
         if (count == 1) {
             op->is_matched = true;
@@ -350,7 +359,7 @@ static enum vg_status refuse_twins(struct fhir_ops *ops, struct vg_err *err)
 
         /* What matched is not written, but two creates under one condition would be two. */
         name =
-            op->what == FHIR_OP_CREATE && op->query.ptr
+            (op->what == FHIR_OP_CREATE || op->is_matched) && op->query.ptr
                 ? vg_arena_printf(ops->arena, "%s?%.*s", fhir_type_name(op->type),
                                   VG_FMT(op->query))
                 : vg_arena_printf(ops->arena, "%s/%.*s", fhir_type_name(op->type), VG_FMT(op->id));
@@ -373,6 +382,29 @@ static enum vg_status refuse_version(struct fhir_ops *ops, struct vg_err *err)
 {
     return fhir_refuse(ops->issue, err, 412, "conflict", (struct vg_slice){0},
                        "the version that was asked for is not the current one");
+}
+
+/* The body of a patched update is made of what is there now. */
+static enum vg_status patch(struct fhir_ops *ops, struct fhir_op *op, void *view,
+                            struct vg_err *err)
+{
+    struct fhir_current old;
+    struct vg_json *root = NULL;
+    enum vg_status st = ops->store->engine->current(view, op->type, op->id, ops->arena, &old, err);
+
+    if (st != VG_OK)
+        return st;
+    if (!old.key || old.is_deleted)
+        return fhir_refuse(ops->issue, err, old.key ? 410 : 404, old.key ? "deleted" : "not-found",
+                           (struct vg_slice){0},
+                           old.key ? "the resource was deleted" : "there is no such resource");
+    if (op->if_match && old.version != op->if_match)
+        return refuse_version(ops, err);
+    st = fhir_patch(ops->arena, old.body, op->patch, &op->body, ops->issue, err);
+    if (st == VG_OK)
+        st = fhir_parse(ops->arena, op->body, &root, ops->issue, err);
+    op->root = root;
+    return st;
 }
 
 static enum vg_status apply(struct fhir_ops *ops, struct fhir_op *op, void *view,
@@ -441,7 +473,7 @@ enum vg_status fhir_ops_run(struct fhir_ops *ops, void *view, struct vg_err *err
 
     for (size_t i = 0; i < ops->count && st == VG_OK; i++) {
         ops->failed = i;
-        if (ops->ops[i].query.ptr && ops->ops[i].what != FHIR_OP_DELETE)
+        if (ops->ops[i].query.ptr)
             st = resolve(ops, &ops->ops[i], view, err);
     }
     if (st == VG_OK)
@@ -454,7 +486,9 @@ enum vg_status fhir_ops_run(struct fhir_ops *ops, void *view, struct vg_err *err
                 op->has_conditional_reference != (pass >= 3))
                 continue;
             ops->failed = i;
-            if (op->what != FHIR_OP_DELETE && !op->is_drafted)
+            if (op->patch.ptr)
+                st = patch(ops, op, view, err);
+            if (st == VG_OK && op->what != FHIR_OP_DELETE && !op->is_drafted)
                 st = draft(ops, op, view, err);
             if (st == VG_OK)
                 st = apply(ops, op, view, err);
