@@ -24,7 +24,11 @@ struct alert_config {
     int64_t news2_high;       /* 0 = 7: the RCP's emergency threshold */
     int64_t news2_close;      /* 0 = 3: a flag closes at this or below */
     int64_t hold_evaluations; /* at or above news2_open before a Flag opens; 0 = 2 */
+    int64_t hold_us;          /* or for so long, whichever comes first; 0 = evaluations alone */
     int64_t close_us;         /* at or below news2_close for this long before it closes; 0 = 60 s */
+    int64_t refractory_us;    /* after closing nothing opens for so long, unless worse; 0 = none */
+    int64_t stale_us;         /* no vital sign for so long is an alert of its own; 0 = never */
+    int64_t tick_us;          /* of the timer; 0 = 5 s */
 };
 
 VG_CHECK enum vg_status alert_open(const struct alert_config *config, struct alert **ret_alert,

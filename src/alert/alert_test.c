@@ -31,6 +31,8 @@ static void must(enum vg_status st, const struct vg_err *err)
     exit(1);
 }
 
+static struct alert_config alert_config;
+
 static void open_all(void)
 {
     char fhir_path[96], care_path[96], stream_path[96];
@@ -46,7 +48,9 @@ static void open_all(void)
     must(stream_open(&(struct stream_config){.dir = stream_path, .segment_bytes = 1u << 20},
                      &stream, &err),
          &err);
-    must(alert_open(&(struct alert_config){.care = care, .fhir = fhir}, &alert, &err), &err);
+    alert_config.care = care;
+    alert_config.fhir = fhir;
+    must(alert_open(&alert_config, &alert, &err), &err);
     must(stage_start(
              &(struct stage_config){.ops = alert_stage(alert), .self = alert, .stream = stream},
              &stage, &err),
@@ -85,6 +89,11 @@ static void put_patient(const char *id)
          &err);
 }
 
+/* The record's model, as JSON. */
+static const char *model_json =
+    "{\"name\":\"sepsis-vitals\",\"version\":\"1\",\"probability\":0.031,\"horizonHours\":6,"
+    "\"band\":\"low\"}";
+
 /* Puts one evaluation on the topic; returns the sequence number after it. */
 static uint64_t put_scored_at(const char *patient, int low, int64_t window_end_us,
                               int64_t scored_us, const char *state)
@@ -102,15 +111,14 @@ static uint64_t put_scored_at(const char *patient, int low, int64_t window_end_u
         "{\"patientId\":\"%s\",\"patient\":{\"name\":\"Ada Example\"},\"location\":\"Bed 1\","
         "\"windowEnd\":\"%s\",\"scoredTime\":\"%s\",\"trigger\":\"reading\",\"news2\":{\"low\":%d,"
         "\"high\":%d,\"complete\":false,\"band\":\"%s\",\"parts\":[{\"part\":\"respiration\","
-        "\"score\":3,\"value\":26,\"unit\":\"/min\",\"state\":\"%s\"}]},\"model\":{\"name\":"
-        "\"sepsis-vitals\",\"version\":\"1\",\"probability\":0.031,\"horizonHours\":6,\"band\":"
-        "\"low\"},\"vitals\":[{\"code\":\"9279-1\",\"name\":\"respiration\",\"value\":26,\"unit\":"
+        "\"score\":3,\"value\":26,\"unit\":\"/min\",\"state\":\"%s\"}]},\"model\":%s,"
+        "\"vitals\":[{\"code\":\"9279-1\",\"name\":\"respiration\",\"value\":26,\"unit\":"
         "\"/min\",\"time\":\"%s\",\"observationId\":\"o1\",\"state\":\"ok\"}]}",
         patient, time, scored, low, low + 2,
         low >= 7   ? "high"
         : low >= 5 ? "medium"
                    : "low",
-        state, time);
+        state, model_json, time);
     stream_out_init(&out);
     vg_buf_init(&headers, 1024);
     stream_header_put(&headers, "trace", VG_SLICE("0-7"));
@@ -240,19 +248,116 @@ static void test_a_replay_changes_nothing(void)
     struct vg_err err = {0};
     must(stream_open(&(struct stream_config){.dir = dir, .segment_bytes = 1u << 20}, &stream, &err),
          &err);
-    must(alert_open(&(struct alert_config){.care = care, .fhir = fhir}, &alert, &err), &err);
-    must(stage_start(
-             &(struct stage_config){.ops = alert_stage(alert), .self = alert, .stream = stream},
-             &stage, &err),
-         &err);
+    must(alert_open(&alert_config, &alert, &err), &err);
+    const struct stage_config again = {.ops = alert_stage(alert), .self = alert, .stream = stream};
+
+    CHECK(stage_start(&again, &stage, &err) == VG_REJECT); /* older than the repository */
+    CHECK(strcmp(err.code, "stage.position") == 0);
     (void)put_scored("p1", 8, t, "ok");
-    CHECK(wait_applied(put_scored("p1", 8, t + VG_SECOND_US, "ok")));
+    seq = put_scored("p1", 8, t + VG_SECOND_US, "ok");
+    must(stage_start(&again, &stage, &err), &err);
+    CHECK(wait_applied(seq));
     CHECK(count_of("Flag", "patient=p1", &after) == 1);
     CHECK(after.resources[0].version == before.resources[0].version);
     CHECK(count_of("RiskAssessment", "patient=p1", NULL) == 2);
+    /* What was put on topics is told again: nobody knows whether it was. */
+    struct stream_consumer *changed = NULL;
+    struct stream_batch told;
+
+    must(stream_consumer_open(stream, 0, STREAM_CARE_CHANGED, "test", &changed, &err), &err);
+    CHECK(stream_read(changed, 10, DEADLINE_US, &told, &err) == VG_OK && told.count == 2);
+    stream_consumer_close(changed);
     CHECK(care_batch_begin(care, "alert-0", &batch, &applied, &err) == VG_OK && applied == seq);
     care_batch_abort(batch);
     close_all();
+}
+
+/* Waits for `want` Flags of the query. */
+static bool wait_flags(const char *query, size_t want)
+{
+    int64_t deadline_us = vg_mono_us() + DEADLINE_US;
+
+    while (count_of("Flag", query, NULL) != want) {
+        if (vg_mono_us() > deadline_us)
+            return false;
+        (void)usleep(5000); /* a poll against the deadline above */
+    }
+    return true;
+}
+
+static void test_a_model_raises_flags_only_where_it_may(void)
+{
+    static const char *const modes[] = {"silent", "show", "flag"};
+    static const char title[] = "sepsis-vitals 18 % within 6 h: respiration 26 /min";
+    const char *usual = model_json;
+    struct fhir_results risks;
+    char model[512];
+
+    for (size_t i = 0; i < 3; i++) {
+        int64_t t = 1000 * VG_SECOND_US;
+
+        CHECK_ROW(modes[i]);
+        (void)snprintf(model, sizeof(model),
+                       "{\"name\":\"sepsis-vitals\",\"version\":\"1\",\"mode\":\"%s\","
+                       "\"probability\":0.18,\"horizonHours\":6,\"band\":\"high\",\"thresholds\":{"
+                       "\"medium\":0.07,\"high\":0.12},\"contributions\":[{\"vital\":"
+                       "\"respiration\",\"value\":0.4,\"text\":\"respiration 26 /min\"}]}",
+                       modes[i]);
+        model_json = model;
+        fresh();
+        put_patient("p1");
+        (void)put_scored("p1", 1, t, "ok");
+        CHECK(wait_applied(put_scored("p1", 1, t + VG_SECOND_US, "ok")));
+        CHECK(count_of("Flag", "patient=p1&status=active", NULL) == (i == 2));
+        CHECK(count_of("RiskAssessment", "patient=p1", &risks) == 2);
+        CHECK(vg_json_get(body_of(&risks.resources[0]), "prediction")->count == (i == 0 ? 1u : 2u));
+        vg_buf_clear(&answer);
+        CHECK(care_board_row(care, VG_SLICE("p1"), &answer, NULL) == VG_OK);
+        CHECK((memmem(answer.ptr, answer.len, title, strlen(title)) != NULL) == (i == 2));
+        close_all();
+    }
+    model_json = usual;
+}
+
+static void test_silence_is_an_alert_of_its_own_and_a_vital_sign_ends_it(void)
+{
+    int64_t now_us = vg_now_us();
+    const struct vg_json *coding;
+    struct fhir_results flags;
+
+    alert_config.stale_us = VG_SECOND_US / 2;
+    alert_config.tick_us = VG_SECOND_US / 20;
+    fresh();
+    put_patient("p1");
+    CHECK(wait_applied(put_scored("p1", 1, now_us - VG_MINUTE_US, "ok")));
+    CHECK(wait_flags("patient=p1&status=active", 1));
+    (void)count_of("Flag", "patient=p1", &flags);
+    CHECK(flags.count == 1); /* once, however often the timer looks */
+    coding = vg_json_get(vg_json_get(body_of(&flags.resources[0]), "code"), "coding");
+    CHECK(vg_slice_is(vg_json_get_text(vg_json_at(coding, 0), "code"), "stale-medium"));
+    now_us = vg_now_us() + 30 * VG_SECOND_US;
+    CHECK(wait_applied(put_scored("p1", 1, now_us, "ok")));
+    CHECK(count_of("Flag", "patient=p1&status=active", NULL) == 0);
+    close_all();
+    alert_config = (struct alert_config){0};
+}
+
+static void test_the_end_of_monitoring_closes_the_flags(void)
+{
+    int64_t t = 1000 * VG_SECOND_US, change;
+
+    alert_config.tick_us = VG_SECOND_US / 20;
+    fresh();
+    put_patient("p1");
+    (void)put_scored("p1", 8, t, "ok");
+    CHECK(wait_applied(put_scored("p1", 8, t + VG_SECOND_US, "ok")));
+    CHECK(count_of("Flag", "patient=p1&status=active", NULL) == 1);
+    CHECK(care_end_monitoring(care, VG_SLICE("p1"), VG_SLICE("ann"), VG_SLICE("went home"),
+                              vg_now_us(), &change, NULL) == VG_OK);
+    CHECK(wait_flags("patient=p1&status=active", 0));
+    CHECK(count_of("Flag", "patient=p1&status=inactive", NULL) == 1);
+    close_all();
+    alert_config = (struct alert_config){0};
 }
 
 static void test_a_broken_record_is_a_dead_letter_and_the_rest_goes_on(void)
@@ -441,6 +546,9 @@ int main(void)
     RUN(test_an_episode_from_opening_to_closing);
     RUN(test_a_fast_clock_does_not_hold_back_an_alert);
     RUN(test_a_replay_changes_nothing);
+    RUN(test_a_model_raises_flags_only_where_it_may);
+    RUN(test_silence_is_an_alert_of_its_own_and_a_vital_sign_ends_it);
+    RUN(test_the_end_of_monitoring_closes_the_flags);
     RUN(test_a_broken_record_is_a_dead_letter_and_the_rest_goes_on);
     RUN(test_what_fhir_refuses_is_a_dead_letter_and_the_rest_goes_on);
     RUN(test_a_card_is_sent_again_with_the_same_key_until_it_is_taken);

@@ -1,25 +1,31 @@
 /* rule.h -- when a Flag opens, grows and closes: a table of states. Private to src/alert.
  *
- *            level >= open             close < level < open      level <= close
- * IDLE       RISING (or OPEN: k = 1)   IDLE                      IDLE
- * RISING     k-th time: OPEN           IDLE                      IDLE
- * OPEN       OPEN                      OPEN                      FALLING
- * FALLING    OPEN                      OPEN                      after close_us: IDLE, flag closed
+ *             high: level >= open        middle               low: level <= close
+ * IDLE        RISING                     IDLE                 IDLE
+ * RISING      held long enough: OPEN     IDLE                 IDLE
+ * OPEN        OPEN                       OPEN                 FALLING
+ * FALLING     OPEN                       OPEN                 low for close_us: REFRACTORY, closed
+ * REFRACTORY  worse than the episode, or its time is over: as from IDLE; else REFRACTORY
  *
- * Only an evaluation with a newer window counts. An evaluation that misses values which were there
- * (expired) may open and raise, but never lets a flag fall: silence is not recovery.
+ * "Held long enough" is hold_evaluations in a row, or hold_us since the first of them, whichever
+ * comes first. Only an evaluation with a newer time counts. An evaluation that misses values which
+ * were there (expired) may open and raise, but never lets a flag fall: silence is not recovery.
  */
 #ifndef VG_ALERT_RULE_H
 #define VG_ALERT_RULE_H
 
 #include "care/care.h"
 
-enum rule_phase { RULE_IDLE, RULE_RISING, RULE_OPEN, RULE_FALLING }; /* stored: do not renumber */
+/* Stored: do not renumber. */
+enum rule_phase { RULE_IDLE, RULE_RISING, RULE_OPEN, RULE_FALLING, RULE_REFRACTORY };
+#define RULE_PHASE_COUNT 5
 
 struct rule_limits {
-    double open, high, close;
-    int hold_evaluations;
-    int64_t close_us;
+    double open, high, close; /* close < open <= high; at high the severity is "high" */
+    int hold_evaluations;     /* at least 1 */
+    int64_t hold_us;          /* 0 = by evaluations alone */
+    int64_t close_us;         /* 0 = closes at the first low */
+    int64_t refractory_us;    /* after closing, nothing opens unless it is worse; 0 = none */
 };
 
 struct rule_input {
@@ -30,8 +36,8 @@ struct rule_input {
 
 enum rule_effect { RULE_NOTHING, RULE_OPENS, RULE_UPDATES, RULE_CLOSES };
 
-/* Moves *state on. RULE_UPDATES: the flag is open and its severity rises or its level is the worst
- * yet. */
+/* Moves *state on. RULE_UPDATES: the flag is open and its level is the worst yet. state->level is
+ * the worst of the episode, also while REFRACTORY. */
 enum rule_effect rule_step(const struct rule_limits *limits, const struct rule_input *input,
                            struct care_alert_state *state);
 

@@ -139,6 +139,13 @@ static enum vg_status capture_tick(void *self, int64_t now_us, struct stream_out
     return flush_if_due(self, err);
 }
 
+static enum vg_status capture_position(void *self, uint64_t *ret_next_seq, struct vg_err *err)
+{
+    (void)err;
+    *ret_next_seq = ((struct capture *)self)->next_seq;
+    return VG_OK;
+}
+
 enum vg_status capture_open(const struct capture_config *config, struct capture **ret_capture,
                             struct vg_err *err)
 {
@@ -158,6 +165,7 @@ enum vg_status capture_open(const struct capture_config *config, struct capture 
         .steps = {is_enriched ? 9u : 11u},
         .input = is_enriched ? STREAM_ENRICHED : STREAM_SCORED,
         .process = capture_process,
+        .position = capture_position,
         .tick = capture_tick,
         .tick_us = VG_SECOND_US / 4,
     };

@@ -181,6 +181,16 @@ enum vg_status care_batch_begin(struct care *care, const char *source,
     return VG_OK;
 }
 
+struct sql *care_batch_sql(struct care_batch *batch)
+{
+    return batch->care->writer;
+}
+
+struct vg_arena *care_batch_arena(struct care_batch *batch)
+{
+    return &batch->arena;
+}
+
 static void batch_free(struct care_batch *batch)
 {
     pthread_mutex_unlock(&batch->care->write_lock);
@@ -206,6 +216,14 @@ enum vg_status care_batch_commit(struct care_batch *batch, uint64_t next_seq, st
     st = care_end(batch->care, st, err);
     batch_free(batch);
     return st;
+}
+
+enum vg_status care_batch_change(struct care_batch *batch, struct vg_slice patient_id,
+                                 int64_t *ret_change, struct vg_err *err)
+{
+    *ret_change = 0;
+    return SQL_RUN(batch->care->writer, err, care_take_integer, ret_change,
+                   "SELECT change FROM patient WHERE patient_id = ?", sql_t(patient_id));
 }
 
 static enum vg_status take_alert_state(void *ctx, const struct sql_row *row)
@@ -344,23 +362,19 @@ enum vg_status care_batch_score(struct care_batch *batch, const struct care_scor
         st = SQL_RUN(
             sql, err, NULL, NULL,
             "INSERT INTO patient (patient_id, name, initials, age_years, gender, identifier, "
-            "location, "
-            "unit, news2_low, news2_high, news2_band, news2_complete, risk, risk_band, "
-            "window_end_us, "
-            "scored_us, record, risk_assessment_id, trace, change) VALUES (?, ?, ?, ?, ?, ?, ?, ?, "
-            "?, "
-            "?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?) ON CONFLICT (patient_id) DO UPDATE SET name = "
-            "excluded.name, initials = excluded.initials, age_years = excluded.age_years, gender = "
-            "excluded.gender, identifier = excluded.identifier, location = excluded.location, unit "
-            "= "
-            "excluded.unit, news2_low = excluded.news2_low, news2_high = excluded.news2_high, "
-            "news2_band = excluded.news2_band, news2_complete = excluded.news2_complete, risk = "
-            "excluded.risk, risk_band = excluded.risk_band, window_end_us = "
-            "excluded.window_end_us, "
-            "scored_us = excluded.scored_us, record = excluded.record, risk_assessment_id = "
-            "excluded.risk_assessment_id, trace = excluded.trace, change = excluded.change "
-            "WHERE excluded.window_end_us > patient.window_end_us OR (excluded.window_end_us = "
-            "patient.window_end_us AND excluded.scored_us >= patient.scored_us)",
+            "location, unit, news2_low, news2_high, news2_band, news2_complete, risk, risk_band, "
+            "window_end_us, scored_us, record, risk_assessment_id, trace, change) VALUES (?, ?, ?, "
+            "?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?) ON CONFLICT (patient_id) DO UPDATE "
+            "SET name = excluded.name, initials = excluded.initials, age_years = "
+            "excluded.age_years, gender = excluded.gender, identifier = excluded.identifier, "
+            "location = excluded.location, unit = excluded.unit, news2_low = excluded.news2_low, "
+            "news2_high = excluded.news2_high, news2_band = excluded.news2_band, news2_complete = "
+            "excluded.news2_complete, risk = excluded.risk, risk_band = excluded.risk_band, "
+            "window_end_us = excluded.window_end_us, scored_us = excluded.scored_us, record = "
+            "excluded.record, risk_assessment_id = excluded.risk_assessment_id, trace = "
+            "excluded.trace, change = excluded.change WHERE excluded.window_end_us > "
+            "patient.window_end_us OR (excluded.window_end_us = patient.window_end_us AND "
+            "excluded.scored_us >= patient.scored_us)",
             sql_t(score->patient_id), text_or_null(patient, "name"),
             sql_t(make_initials(&batch->arena, name)), has_age ? sql_i(age) : sql_null(),
             text_or_null(patient, "gender"), text_or_null(patient, "identifier"),
@@ -372,6 +386,15 @@ enum vg_status care_batch_score(struct care_batch *batch, const struct care_scor
             text_or_null(model, "band"), sql_i(score->window_end_us), sql_i(score->scored_us),
             sql_t(score->record), sql_t(score->risk_assessment_id), sql_t(score->trace),
             sql_i(change));
+    /* Only a newer vital sign counts as heard of; one after the end of monitoring begins it anew.
+     */
+    if (st == VG_OK && score->heard_us)
+        st =
+            SQL_RUN(sql, err, NULL, NULL,
+                    "UPDATE patient SET heard_us = ?, ended_us = CASE WHEN ended_us < ? THEN NULL "
+                    "ELSE ended_us END WHERE patient_id = ? AND (heard_us IS NULL OR heard_us < ?)",
+                    sql_i(score->heard_us), sql_i(score->heard_us), sql_t(score->patient_id),
+                    sql_i(score->heard_us));
     if (st == VG_OK)
         st = SQL_RUN(
             sql, err, NULL, NULL,
@@ -412,6 +435,7 @@ static enum vg_status take_place(void *ctx, const struct sql_row *row)
 static enum vg_status open_flag(struct sql *sql, const struct care_flag *flag, int64_t change,
                                 struct vg_err *err)
 {
+    int64_t now_us = vg_now_us(), wait_us = care_due_after_us(flag->severity);
     enum vg_status st = SQL_RUN(sql, err, NULL, NULL,
                                 "INSERT INTO flag (flag_id, patient_id, rule, severity, title, "
                                 "opened_us, updated_us, trace) "
@@ -423,29 +447,43 @@ static enum vg_status open_flag(struct sql *sql, const struct care_flag *flag, i
     if (st == VG_OK)
         st = SQL_RUN(sql, err, NULL, NULL,
                      "INSERT INTO item (flag_id, patient_id, state, opened_us, due_us, created_us, "
-                     "trace, change) VALUES (?, ?, 'open', ?, ?, ?, ?, ?) ON CONFLICT DO NOTHING",
+                     "escalate_us, trace, change) VALUES (?, ?, 'open', ?, ?, ?, ?, ?, ?) ON "
+                     "CONFLICT DO NOTHING",
                      sql_t(flag->flag_id), sql_t(flag->patient_id), sql_i(flag->time_us),
-                     sql_i(flag->time_us + care_due_after_us(flag->severity)), sql_i(vg_now_us()),
+                     sql_i(flag->time_us + wait_us), sql_i(now_us), sql_i(now_us + wait_us),
                      sql_t(flag->trace), sql_i(change));
     return st;
 }
 
-static enum vg_status take_severity(void *ctx, const struct sql_row *row)
+struct flag_before {
+    char severity[16];
+    bool is_snoozed;
+};
+
+static enum vg_status take_before(void *ctx, const struct sql_row *row)
 {
-    (void)vg_slice_to_cstr(sql_text(row, 0), ctx, 16);
+    struct flag_before *before = ctx;
+
+    (void)vg_slice_to_cstr(sql_text(row, 0), before->severity, sizeof(before->severity));
+    before->is_snoozed = !sql_is_null(row, 1);
     return VG_OK;
 }
 
-/* A worsening takes an acknowledged item back to the team: somebody must look again. */
+/* A worsening takes an acknowledged item back to the team, and ends a snooze: somebody must look
+ * again. */
 static enum vg_status update_flag(struct sql *sql, const struct care_flag *flag, int64_t change,
                                   bool *ret_is_worse, struct vg_err *err)
 {
-    char severity[16] = "";
+    int64_t wait_us = care_due_after_us(flag->severity);
+    struct flag_before before = {0};
     enum vg_status st =
-        SQL_RUN(sql, err, take_severity, severity, "SELECT severity FROM flag WHERE flag_id = ?",
+        SQL_RUN(sql, err, take_before, &before,
+                "SELECT f.severity, i.snoozed_until_us FROM flag f LEFT JOIN item i ON i.flag_id = "
+                "f.flag_id WHERE f.flag_id = ?",
                 sql_t(flag->flag_id));
 
-    *ret_is_worse = vg_slice_is(flag->severity, "high") && strcmp(severity, "high") != 0;
+    *ret_is_worse = before.is_snoozed ||
+                    (vg_slice_is(flag->severity, "high") && strcmp(before.severity, "high") != 0);
     if (st == VG_OK)
         st = SQL_RUN(sql, err, NULL, NULL,
                      "UPDATE flag SET severity = ?, title = ?, updated_us = ? WHERE flag_id = ?",
@@ -454,8 +492,9 @@ static enum vg_status update_flag(struct sql *sql, const struct care_flag *flag,
     if (st == VG_OK && *ret_is_worse)
         st = SQL_RUN(sql, err, NULL, NULL,
                      "UPDATE item SET state = 'open', due_us = ?, acknowledged_by = NULL, "
-                     "acknowledged_us = NULL, change = ? WHERE flag_id = ? AND state <> 'resolved'",
-                     sql_i(flag->time_us + care_due_after_us(flag->severity)), sql_i(change),
+                     "acknowledged_us = NULL, snoozed_until_us = NULL, escalate_us = ?, "
+                     "escalations = 0, change = ? WHERE flag_id = ? AND state <> 'resolved'",
+                     sql_i(flag->time_us + wait_us), sql_i(vg_now_us() + wait_us), sql_i(change),
                      sql_t(flag->flag_id));
     return st;
 }
@@ -487,13 +526,15 @@ enum vg_status care_batch_flag(struct care_batch *batch, const struct care_flag 
                          "UPDATE flag SET closed_us = ?, updated_us = ? WHERE flag_id = ?",
                          sql_i(flag->time_us), sql_i(flag->time_us), sql_t(flag->flag_id));
             break;
+        case CARE_FLAG_WAITS:
+            break; /* of cards alone */
         }
     }
     if (st == VG_OK)
         st = SQL_RUN(sql, err, NULL, NULL, "UPDATE patient SET change = ? WHERE patient_id = ?",
                      sql_i(change), sql_t(flag->patient_id));
     if (st == VG_OK && needs_card)
-        st = care_card_put(sql, flag, place.location, place.initials, err);
+        st = care_card_put(sql, flag, place.location, place.initials, 0, err);
     if (st == VG_OK)
         *ret_change = change;
     return st;

@@ -33,12 +33,18 @@ struct care_score {
     struct vg_slice record; /* the scored record (JSON), kept as the current row's detail */
     struct vg_slice trace;
     int64_t window_end_us, scored_us;
+    int64_t heard_us;          /* the newest vital sign; 0 = none in the record */
     int news2_low, news2_high; /* -1 = none */
     double probability;        /* < 0 = none */
     struct vg_slice risk_assessment_id;
 };
 
-enum care_flag_change { CARE_FLAG_OPENED, CARE_FLAG_UPDATED, CARE_FLAG_CLOSED };
+enum care_flag_change {
+    CARE_FLAG_OPENED,
+    CARE_FLAG_UPDATED,
+    CARE_FLAG_CLOSED,
+    CARE_FLAG_WAITS, /* on cards only: nobody has acknowledged it in time */
+};
 
 /* What alert remembers of one rule for one patient; the rule's state machine lives in alert. */
 struct care_alert_state {
@@ -81,6 +87,34 @@ VG_CHECK enum vg_status care_batch_score(struct care_batch *batch, const struct 
  * closing put cards into the outbox for every target. */
 VG_CHECK enum vg_status care_batch_flag(struct care_batch *batch, const struct care_flag *flag,
                                         int64_t *ret_change, struct vg_err *err);
+/* The change number of a patient's row; 0: there is none. */
+VG_CHECK enum vg_status care_batch_change(struct care_batch *batch, struct vg_slice patient_id,
+                                          int64_t *ret_change, struct vg_err *err);
+
+/* ---- from alert's timer, inside a batch: fn() is told at most max times, and keeps what it needs:
+ * slices live for the call, in which the batch must not be used ---- */
+
+struct care_due {
+    struct vg_slice patient_id;
+    struct vg_slice record;                         /* the patient's last scored record */
+    bool has_flag;                                  /* a flag is open */
+    struct vg_slice flag_id, rule, severity, title; /* of that flag (ended patients only) */
+    int64_t change;                                 /* handed back: the row's number */
+};
+typedef enum vg_status care_due_fn(void *ctx, const struct care_due *due);
+
+/* Monitored patients whose newest vital sign is older than before_us and who have no open flag of
+ * rule "stale", the most silent first. */
+VG_CHECK enum vg_status care_batch_silent(struct care_batch *batch, int64_t before_us, size_t max,
+                                          care_due_fn *fn, void *ctx, struct vg_err *err);
+/* Open flags of patients whose monitoring has ended. */
+VG_CHECK enum vg_status care_batch_ended(struct care_batch *batch, size_t max, care_due_fn *fn,
+                                         void *ctx, struct vg_err *err);
+/* Items whose snooze is over become open again; those that nobody acknowledged in time are
+ * escalated, with a card, at most three times. */
+VG_CHECK enum vg_status care_batch_hand_back(struct care_batch *batch, int64_t now_us, size_t max,
+                                             care_due_fn *fn, void *ctx, struct vg_err *err);
+
 /* Durable when VG_OK. Either ends the batch. */
 VG_CHECK enum vg_status care_batch_commit(struct care_batch *batch, uint64_t next_seq,
                                           struct vg_err *err);
@@ -104,16 +138,23 @@ VG_CHECK enum vg_status care_list(struct care *care, int64_t list_id, struct vg_
 VG_CHECK enum vg_status care_outbox(struct care *care, struct vg_buf *out, struct vg_err *err);
 
 /* A person's act on a worklist item. `what`: "acknowledge", "assign", "note", "escalate",
- * "resolve". */
+ * "snooze", "resolve". */
 struct care_act {
     int64_t item_id;
     const char *what;
     struct vg_slice user, assignee, text;
     int64_t time_us;
+    int64_t until_us; /* snooze: at most 8 h ahead; a worsening ends it earlier */
 };
 VG_CHECK enum vg_status
 care_act(struct care *care, const struct care_act *act, int64_t *ret_change,
          struct vg_err *err); /* VG_END: no such item; VG_REJECT: not possible now */
+/* The patient leaves the board and the worklist, with who and why; open flags are closed by alert's
+ * timer. A newer vital sign brings the patient back. VG_END: not monitored. */
+VG_CHECK enum vg_status care_end_monitoring(struct care *care, struct vg_slice patient_id,
+                                            struct vg_slice user, struct vg_slice text,
+                                            int64_t time_us, int64_t *ret_change,
+                                            struct vg_err *err);
 VG_CHECK enum vg_status care_list_make(struct care *care, struct vg_slice name,
                                        struct vg_slice user, int64_t *ret_id, struct vg_err *err);
 VG_CHECK enum vg_status care_list_put(struct care *care, int64_t list_id,

@@ -34,10 +34,19 @@ VG_CHECK enum vg_status care_end(struct care *care, enum vg_status st, struct vg
 /* The next change number; inside a transaction. */
 VG_CHECK enum vg_status care_next_change(struct sql *sql, int64_t *ret_change, struct vg_err *err);
 
-/* Cards of one event for every target; inside a transaction. */
+/* Cards of one event for every target; inside a transaction. nth tells repetitions of the same
+ * event apart; 0 = it happens once. */
 VG_CHECK enum vg_status care_card_put(struct sql *sql, const struct care_flag *flag,
-                                      struct vg_slice location, struct vg_slice initials,
+                                      struct vg_slice location, struct vg_slice initials, int nth,
                                       struct vg_err *err);
+/* One line of an item's history; inside a transaction. */
+VG_CHECK enum vg_status care_item_act_put(struct sql *sql, int64_t item_id, const char *what,
+                                          struct vg_slice user, int64_t time_us,
+                                          struct vg_slice text, struct vg_err *err);
+
+/* The parts of an open batch. */
+struct sql *care_batch_sql(struct care_batch *batch);
+struct vg_arena *care_batch_arena(struct care_batch *batch);
 
 /* Row functions that many queries share: the first column into *(int64_t *)ctx. */
 sql_row_fn care_take_integer;

@@ -268,7 +268,8 @@ static void test_acts_are_possible_by_state(void)
                                VG_SLICE("ann"),
                                vg_slice_of(rows[i].assignee),
                                vg_slice_of(rows[i].text),
-                               2000 + (int64_t)i};
+                               2000 + (int64_t)i,
+                               0};
 
         CHECK_ROW(rows[i].name);
         CHECK(care_act(care, &act, &change, NULL) == rows[i].want);
@@ -277,7 +278,7 @@ static void test_acts_are_possible_by_state(void)
     }
     CHECK(text_is(item, "assignee", "bea") && text_is(item, "acknowledgedBy", "ann"));
     CHECK(vg_json_get(item, "history")->count == 7);
-    struct care_act nowhere = {999, "note", VG_SLICE("ann"), VG_SLICE(""), VG_SLICE("x"), 1};
+    struct care_act nowhere = {999, "note", VG_SLICE("ann"), VG_SLICE(""), VG_SLICE("x"), 1, 0};
     CHECK(care_act(care, &nowhere, &change, NULL) == VG_END);
     care_close(care);
 }
@@ -286,7 +287,7 @@ static void test_worsening_brings_an_acknowledged_item_back(void)
 {
     struct care_flag opened = make_flag("p1", "medium", 1000, CARE_FLAG_OPENED);
     struct care_flag worse = make_flag("p1", "high", 2000, CARE_FLAG_UPDATED);
-    struct care_act act = {0, "acknowledge", VG_SLICE("ann"), VG_SLICE(""), VG_SLICE(""), 1500};
+    struct care_act act = {0, "acknowledge", VG_SLICE("ann"), VG_SLICE(""), VG_SLICE(""), 1500, 0};
     int64_t change;
 
     fresh();
@@ -295,6 +296,167 @@ static void test_worsening_brings_an_acknowledged_item_back(void)
     CHECK(care_act(care, &act, &change, NULL) == VG_OK);
     apply("p1", 8, 2000, 1, &worse);
     CHECK(text_is(ANSWER(care_item(care, act.item_id, &answer, NULL)), "state", "open"));
+    care_close(care);
+}
+
+/* ---- what time alone brings ---- */
+
+static unsigned told_count;
+static int64_t told_change;
+
+static enum vg_status tell(void *ctx, const struct care_due *due)
+{
+    (void)ctx;
+    CHECK(vg_slice_is(due->patient_id, "p1"));
+    told_count++;
+    told_change = due->change;
+    return VG_OK;
+}
+
+/* How many items came back at now_us. */
+static unsigned hand_back(int64_t now_us)
+{
+    struct care_batch *batch = NULL;
+    uint64_t applied = 0;
+
+    told_count = 0;
+    CHECK(care_batch_begin(care, "alert-0", &batch, &applied, NULL) == VG_OK);
+    CHECK(care_batch_hand_back(batch, now_us, 10, tell, NULL, NULL) == VG_OK);
+    CHECK(care_batch_commit(batch, applied, NULL) == VG_OK);
+    return told_count;
+}
+
+static size_t cards_of(const char *change)
+{
+    struct vg_arena cards;
+    struct care_card card;
+    size_t count = 0;
+
+    vg_arena_init(&cards, 1u << 20);
+    while (care_card_next(care, INT64_MAX, &cards, &card, NULL) == VG_OK) {
+        count += vg_slice_is(card.change, change);
+        CHECK(care_card_sent(care, card.id, 1, NULL) == VG_OK);
+    }
+    vg_arena_fini(&cards);
+    return count;
+}
+
+static void test_a_snooze_ends_with_its_time_or_when_it_gets_worse(void)
+{
+    struct care_flag opened = make_flag("p1", "medium", 1000, CARE_FLAG_OPENED);
+    struct care_flag worse = make_flag("p1", "medium", 2000, CARE_FLAG_UPDATED);
+    struct care_act snooze = {0,           "snooze", VG_SLICE("ann"), VG_SLICE(""), VG_SLICE(""),
+                              vg_now_us(), 0};
+    const struct vg_json *item;
+    int64_t change, until_us = snooze.time_us + 30 * VG_MINUTE_US;
+
+    fresh();
+    apply("p1", 5, 1000, 0, &opened);
+    snooze.item_id = first_item_id();
+    CHECK(care_act(care, &snooze, &change, NULL) == VG_REJECT); /* until when? */
+    snooze.until_us = snooze.time_us + 9 * VG_HOUR_US;
+    CHECK(care_act(care, &snooze, &change, NULL) == VG_REJECT); /* not for a whole shift */
+    snooze.until_us = until_us;
+    CHECK(care_act(care, &snooze, &change, NULL) == VG_OK);
+    item = ANSWER(care_item(care, snooze.item_id, &answer, NULL));
+    CHECK(text_is(item, "state", "acknowledged") && vg_json_get_text(item, "snoozedUntil").len);
+    CHECK(hand_back(until_us - 1) == 0);
+    CHECK(hand_back(until_us) == 1 && told_change > change);
+    item = ANSWER(care_item(care, snooze.item_id, &answer, NULL));
+    CHECK(text_is(item, "state", "open") &&
+          vg_json_is(vg_json_get(item, "snoozedUntil"), VG_JSON_NULL));
+    CHECK(hand_back(until_us) == 0);
+
+    CHECK(care_act(care, &snooze, &change, NULL) == VG_OK);
+    apply("p1", 6, 2000, 1, &worse); /* the severity is the same, the level is not */
+    item = ANSWER(care_item(care, snooze.item_id, &answer, NULL));
+    CHECK(text_is(item, "state", "open") &&
+          vg_json_is(vg_json_get(item, "snoozedUntil"), VG_JSON_NULL));
+    care_close(care);
+}
+
+static void test_what_nobody_acknowledges_is_escalated_three_times(void)
+{
+    struct care_target target = {"teams", "adaptive-bare"};
+    struct care_flag flag = make_flag("p1", "high", 1000, CARE_FLAG_OPENED);
+    int64_t start_us, wait_us = 30 * VG_MINUTE_US, id;
+    const struct vg_json *item;
+
+    fresh();
+    CHECK(care_targets_set(care, &target, 1, NULL) == VG_OK);
+    apply("p1", 8, 1000, 0, &flag);
+    start_us = vg_now_us();
+    id = first_item_id();
+    CHECK(cards_of("opened") == 1);
+    CHECK(hand_back(start_us + wait_us - VG_MINUTE_US) == 0);
+    for (int i = 1; i <= 3; i++) {
+        CHECK(hand_back(start_us + i * wait_us + i) == 1);
+        CHECK(cards_of("unacknowledged") == 1);
+        CHECK(hand_back(start_us + i * wait_us + i) == 0);
+    }
+    CHECK(hand_back(start_us + 9 * wait_us) == 0); /* more cards would only be noise */
+    item = ANSWER(care_item(care, id, &answer, NULL));
+    CHECK(text_is(item, "state", "escalated") && vg_json_get(item, "history")->count == 3);
+    CHECK(text_is(vg_json_at(vg_json_get(item, "history"), 0), "user", "vigil"));
+    care_close(care);
+}
+
+static void test_an_acknowledged_item_is_not_escalated(void)
+{
+    struct care_flag flag = make_flag("p1", "high", 1000, CARE_FLAG_OPENED);
+    struct care_act act = {0, "acknowledge", VG_SLICE("ann"), VG_SLICE(""), VG_SLICE(""), 1500, 0};
+    int64_t change;
+
+    fresh();
+    apply("p1", 8, 1000, 0, &flag);
+    act.item_id = first_item_id();
+    CHECK(care_act(care, &act, &change, NULL) == VG_OK);
+    CHECK(hand_back(vg_now_us() + VG_DAY_US) == 0);
+    care_close(care);
+}
+
+static void test_the_end_of_monitoring_and_the_return(void)
+{
+    struct care_flag flag = make_flag("p1", "high", 1000, CARE_FLAG_OPENED);
+    struct care_batch *batch = NULL;
+    uint64_t applied;
+    int64_t change, id;
+    struct care_score newer = {.patient_id = VG_SLICE("p1"),
+                               .record = vg_slice_of(record),
+                               .trace = VG_SLICE("0-3"),
+                               .window_end_us = 9000,
+                               .scored_us = 9000,
+                               .heard_us = 4000,
+                               .news2_low = 1,
+                               .news2_high = 3,
+                               .probability = -1};
+
+    fresh();
+    apply("p1", 8, 1000, 0, &flag);
+    id = first_item_id();
+    CHECK(care_end_monitoring(care, VG_SLICE("p1"), VG_SLICE("ann"), VG_SLICE("went home"), 5000,
+                              &change, NULL) == VG_OK);
+    CHECK(care_end_monitoring(care, VG_SLICE("p1"), VG_SLICE("ann"), VG_SLICE("again"), 5000,
+                              &change, NULL) == VG_END);
+    CHECK(vg_json_get(ANSWER(care_board(care, &answer, NULL)), "patients")->count == 0);
+    CHECK(text_is(ANSWER(care_item(care, id, &answer, NULL)), "state", "resolved"));
+    CHECK(
+        vg_json_get_text(ANSWER(care_board_row(care, VG_SLICE("p1"), &answer, NULL)), "ended").len >
+        0); /* whoever looks at the page is told */
+    told_count = 0;
+    CHECK(care_batch_begin(care, "alert-0", &batch, &applied, NULL) == VG_OK);
+    CHECK(care_batch_silent(batch, INT64_MAX, 10, tell, NULL, NULL) == VG_OK && told_count == 0);
+    CHECK(care_batch_ended(batch, 10, tell, NULL, NULL) == VG_OK && told_count == 1);
+    /* A value from before the end does not bring the patient back, one from after it does. */
+    CHECK(care_batch_score(batch, &newer, &change, NULL) == VG_OK);
+    CHECK(care_batch_commit(batch, 2, NULL) == VG_OK);
+    CHECK(vg_json_get(ANSWER(care_board(care, &answer, NULL)), "patients")->count == 0);
+    newer.heard_us = 6000;
+    newer.scored_us = 9001;
+    CHECK(care_batch_begin(care, "alert-0", &batch, &applied, NULL) == VG_OK);
+    CHECK(care_batch_score(batch, &newer, &change, NULL) == VG_OK);
+    CHECK(care_batch_commit(batch, 3, NULL) == VG_OK);
+    CHECK(vg_json_get(ANSWER(care_board(care, &answer, NULL)), "patients")->count == 1);
     care_close(care);
 }
 
@@ -450,6 +612,10 @@ int main(void)
     RUN(test_a_flag_makes_an_item_and_cards_once);
     RUN(test_acts_are_possible_by_state);
     RUN(test_worsening_brings_an_acknowledged_item_back);
+    RUN(test_a_snooze_ends_with_its_time_or_when_it_gets_worse);
+    RUN(test_what_nobody_acknowledges_is_escalated_three_times);
+    RUN(test_an_acknowledged_item_is_not_escalated);
+    RUN(test_the_end_of_monitoring_and_the_return);
     RUN(test_the_board_is_ordered_by_acuity);
     RUN(test_lists_have_sbar);
     RUN(test_the_report_counts);

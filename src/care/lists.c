@@ -373,13 +373,14 @@ static enum vg_status write_report(struct sql *sql, struct vg_arena *arena, int6
     vg_json_member_time(w, "asOf", now_us);
     vg_json_member_time(w, "nextRun", next_us);
     vg_json_member_i64(w, "everySeconds", (next_us - now_us) / VG_SECOND_US);
-    st = write_count(sql, "SELECT count(*) FROM patient WHERE change >= ?", "patients", 0, w, err);
+    st = write_count(sql, "SELECT count(*) FROM patient WHERE ended_us IS NULL AND change >= ?",
+                     "patients", 0, w, err);
     vg_json_name(w, "bands");
     vg_json_open_object(w);
     if (st == VG_OK)
         st = SQL_RUN(sql, err, write_band, w,
                      "SELECT coalesce(news2_band, 'unknown') AS band, count(*) FROM patient WHERE "
-                     "change >= ? GROUP BY band ORDER BY band",
+                     "ended_us IS NULL AND change >= ? GROUP BY band ORDER BY band",
                      sql_i(0));
     vg_json_close_object(w);
     if (st == VG_OK)

@@ -14,6 +14,7 @@ static const char *const change_names[] = {
     [CARE_FLAG_OPENED] = "opened",
     [CARE_FLAG_UPDATED] = "worsened",
     [CARE_FLAG_CLOSED] = "closed",
+    [CARE_FLAG_WAITS] = "unacknowledged",
 };
 
 enum vg_status care_targets_set(struct care *care, const struct care_target *targets, size_t count,
@@ -35,13 +36,16 @@ enum vg_status care_targets_set(struct care *care, const struct care_target *tar
 }
 
 enum vg_status care_card_put(struct sql *sql, const struct care_flag *flag,
-                             struct vg_slice location, struct vg_slice initials, struct vg_err *err)
+                             struct vg_slice location, struct vg_slice initials, int nth,
+                             struct vg_err *err)
 {
     const char *change = change_names[flag->change];
-    char key[160];
+    char key[160], count[16] = "";
 
-    (void)snprintf(key, sizeof(key), "%.*s:%s:%.*s:", VG_FMT(flag->flag_id), change,
-                   VG_FMT(flag->severity));
+    if (nth > 0)
+        (void)snprintf(count, sizeof(count), "%d:", nth);
+    (void)snprintf(key, sizeof(key), "%.*s:%s:%.*s:%s", VG_FMT(flag->flag_id), change,
+                   VG_FMT(flag->severity), count);
     return SQL_RUN(
         sql, err, NULL, NULL,
         "INSERT INTO card (card_key, target, patient_id, flag_id, change_kind, severity, "

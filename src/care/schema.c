@@ -68,5 +68,17 @@ const char *const care_migrations[] = {
     "  SELECT RAISE(ABORT, 'the audit record is append-only'); END;"
     "CREATE TRIGGER audit_unchanged BEFORE UPDATE ON audit BEGIN"
     "  SELECT RAISE(ABORT, 'the audit record is append-only'); END;",
+
+    /* 4: silence, the end of monitoring, snooze and escalation */
+    "ALTER TABLE patient ADD COLUMN heard_us BIGINT;"
+    "ALTER TABLE patient ADD COLUMN ended_us BIGINT;"
+    "UPDATE patient SET heard_us = (SELECT max(time_us) FROM reading WHERE reading.patient_id = "
+    "  patient.patient_id);"
+    "CREATE INDEX patient_heard ON patient (heard_us);"
+    "CREATE INDEX flag_open ON flag (patient_id) WHERE closed_us IS NULL;"
+    "ALTER TABLE item ADD COLUMN snoozed_until_us BIGINT;"
+    "ALTER TABLE item ADD COLUMN escalate_us BIGINT;"
+    "ALTER TABLE item ADD COLUMN escalations BIGINT NOT NULL DEFAULT 0;"
+    "CREATE INDEX item_waiting ON item (state) WHERE state <> 'resolved';",
 };
 const int care_migration_count = sizeof(care_migrations) / sizeof(care_migrations[0]);

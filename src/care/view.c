@@ -218,6 +218,8 @@ static enum vg_status write_item_head(void *ctx, const struct sql_row *row)
     vg_json_member_bool(w, "flagOpen", sql_is_null(row, 12));
     vg_json_member_string(w, "flagId", sql_text(row, 13));
     vg_json_member_i64(w, "change", sql_integer(row, 14));
+    vg_json_member_string(w, "rule", sql_text(row, 15));
+    member_time_or_null(w, "snoozedUntil", row, 16);
     return VG_OK;
 }
 
@@ -230,7 +232,8 @@ enum vg_status care_put_item(struct sql *sql, int64_t item_id, struct vg_json_wr
         "SELECT i.id, i.patient_id, coalesce(p.name, ''), coalesce(p.location, ''), f.severity, "
         "f.title, i.state, i.opened_us, i.due_us, i.assignee, i.acknowledged_by, "
         "i.acknowledged_us, "
-        "f.closed_us, i.flag_id, i.change FROM item i JOIN flag f ON f.flag_id = i.flag_id LEFT "
+        "f.closed_us, i.flag_id, i.change, f.rule, i.snoozed_until_us FROM item i JOIN flag f ON "
+        "f.flag_id = i.flag_id LEFT "
         "JOIN "
         "patient p ON p.patient_id = i.patient_id WHERE i.id = ?",
         sql_i(item_id));
@@ -300,6 +303,7 @@ static enum vg_status write_row_head(void *ctx, const struct sql_row *row)
     vg_json_member_time(w, "time", head->window_end_us);
     vg_json_member_time(w, "scored", sql_integer(row, 16));
     vg_json_member_i64(w, "change", sql_integer(row, 17));
+    member_time_or_null(w, "ended", row, 18);
     return VG_OK;
 }
 
@@ -322,6 +326,7 @@ static enum vg_status write_row_item(void *ctx, const struct sql_row *row)
     vg_json_member_i64(w, "id", sql_integer(row, 0));
     vg_json_member_string(w, "state", sql_text(row, 1));
     member_text_or_null(w, "assignee", sql_text(row, 2));
+    member_time_or_null(w, "snoozedUntil", row, 3);
     vg_json_close_object(w);
     return VG_OK;
 }
@@ -348,8 +353,8 @@ static enum vg_status write_row_tail(struct sql *sql, struct vg_slice patient_id
     vg_json_name(w, "item");
     if (st == VG_OK)
         st = SQL_RUN(sql, err, write_one, &item,
-                     "SELECT i.id, i.state, i.assignee FROM item i JOIN flag f ON f.flag_id = "
-                     "i.flag_id WHERE i.patient_id = ? AND i.state <> 'resolved' ORDER BY "
+                     "SELECT i.id, i.state, i.assignee, i.snoozed_until_us FROM item i JOIN flag f ON "
+                     "f.flag_id = i.flag_id WHERE i.patient_id = ? AND i.state <> 'resolved' ORDER BY "
                      "(f.closed_us IS NULL) DESC, (f.severity = 'high') DESC, i.opened_us LIMIT 1",
                      sql_t(patient_id));
     if (item.count == 0)
@@ -391,8 +396,7 @@ static enum vg_status put_row(struct sql *sql, struct vg_slice patient_id, struc
         "SELECT record, window_end_us, patient_id, coalesce(name, ''), coalesce(initials, ''), "
         "age_years, coalesce(gender, ''), coalesce(identifier, ''), coalesce(location, ''), "
         "coalesce(unit, ''), news2_low, news2_high, coalesce(news2_band, ''), news2_complete, "
-        "risk, "
-        "risk_band, scored_us, change FROM patient WHERE patient_id = ?",
+        "risk, risk_band, scored_us, change, ended_us FROM patient WHERE patient_id = ?",
         sql_t(patient_id));
 
     if (st != VG_OK)
@@ -462,7 +466,8 @@ enum vg_status care_board(struct care *care, struct vg_buf *out, struct vg_err *
             "patient_id) f ON f.patient_id = p.patient_id LEFT JOIN (SELECT patient_id, max(CASE "
             "state WHEN 'open' THEN 2 WHEN 'escalated' THEN 2 ELSE 1 END) AS waiting FROM item "
             "WHERE "
-            "state <> 'resolved' GROUP BY patient_id) i ON i.patient_id = p.patient_id ORDER BY "
+            "state <> 'resolved' GROUP BY patient_id) i ON i.patient_id = p.patient_id WHERE "
+            "p.ended_us IS NULL ORDER BY "
             "coalesce(f.severity, 0) DESC, CASE WHEN f.severity IS NULL THEN 0 ELSE "
             "coalesce(i.waiting, 0) END DESC, coalesce(p.news2_low, -1) DESC, coalesce(p.risk, -1) "
             "DESC, p.location, p.patient_id LIMIT ?",

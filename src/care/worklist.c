@@ -5,7 +5,11 @@
  * assign        yes      yes        yes         yes         -      -> assigned
  * note          yes      yes        yes         yes        yes     (state stays)
  * escalate      yes      yes        yes          -          -      -> escalated
+ * snooze        yes      yes        yes         yes         -      -> acknowledged (assigned stays)
  * resolve        -       yes        yes         yes         -      -> resolved
+ *
+ * A snooze ends with its time or when the patient gets worse, whichever comes first; either makes
+ * the item open work again (due.c, care.c).
  *
  * Resolving wants somebody to have taken the item first: an alarm that nobody saw is not resolved.
  */
@@ -20,8 +24,11 @@ static const struct {
     {"assign", "open acknowledged assigned escalated", "assigned", true, false},
     {"note", "open acknowledged assigned escalated resolved", NULL, false, true},
     {"escalate", "open acknowledged assigned", "escalated", false, false},
+    {"snooze", "open acknowledged assigned escalated", "snoozed", false, false},
     {"resolve", "acknowledged assigned escalated", "resolved", false, false},
 };
+
+#define SNOOZE_US_MAX (8 * VG_HOUR_US)
 
 struct item_state {
     char state[16];
@@ -68,8 +75,27 @@ static enum vg_status change_item(struct sql *sql, const struct care_act *act, c
             "change = ? WHERE id = ?",
             sql_t(act->assignee), sql_t(act->user), sql_i(act->time_us), sql_i(change),
             sql_i(act->item_id));
+    if (strcmp(to, "snoozed") == 0)
+        return SQL_RUN(
+            sql, err, NULL, NULL,
+            "UPDATE item SET state = CASE WHEN state = 'assigned' THEN state ELSE 'acknowledged' "
+            "END, snoozed_until_us = ?, acknowledged_by = coalesce(acknowledged_by, ?), "
+            "acknowledged_us = coalesce(acknowledged_us, ?), change = ? WHERE id = ?",
+            sql_i(act->until_us), sql_t(act->user), sql_i(act->time_us), sql_i(change),
+            sql_i(act->item_id));
     return SQL_RUN(sql, err, NULL, NULL, "UPDATE item SET state = ?, change = ? WHERE id = ?",
                    sql_t(vg_slice_of(to)), sql_i(change), sql_i(act->item_id));
+}
+
+enum vg_status care_item_act_put(struct sql *sql, int64_t item_id, const char *what,
+                                 struct vg_slice user, int64_t time_us, struct vg_slice text,
+                                 struct vg_err *err)
+{
+    return SQL_RUN(sql, err, NULL, NULL,
+                   "INSERT INTO item_act (item_id, what, user_name, time_us, text) VALUES (?, ?, "
+                   "?, ?, ?)",
+                   sql_i(item_id), sql_t(vg_slice_of(what)), sql_t(user), sql_i(time_us),
+                   sql_t(text));
 }
 
 static enum vg_status run_act(struct care *care, const struct care_act *act, int64_t *ret_change,
@@ -87,6 +113,9 @@ static enum vg_status run_act(struct care *care, const struct care_act *act, int
         return vg_fail(err, VG_REJECT, "care.act", 0, "assign to whom? 'assignee' is missing");
     if (acts[i].needs_text && !act->text.len)
         return vg_fail(err, VG_REJECT, "care.act", 0, "a note needs a text");
+    if (strcmp(act->what, "snooze") == 0 &&
+        (act->until_us <= act->time_us || act->until_us > act->time_us + SNOOZE_US_MAX))
+        return vg_fail(err, VG_REJECT, "care.act", 0, "a snooze lasts from 1 minute to 8 hours");
     st = SQL_RUN(care->writer, err, take_state, &item, "SELECT state FROM item WHERE id = ?",
                  sql_i(act->item_id));
     if (st != VG_OK)
@@ -106,12 +135,8 @@ static enum vg_status run_act(struct care *care, const struct care_act *act, int
                     "WHERE id = ?)",
                     sql_i(*ret_change), sql_i(act->item_id));
     if (st == VG_OK)
-        st = SQL_RUN(
-            care->writer, err, NULL, NULL,
-            "INSERT INTO item_act (item_id, what, user_name, time_us, text) VALUES (?, ?, ?, "
-            "?, ?)",
-            sql_i(act->item_id), sql_t(vg_slice_of(act->what)), sql_t(act->user),
-            sql_i(act->time_us), sql_t(acts[i].needs_assignee ? act->assignee : act->text));
+        st = care_item_act_put(care->writer, act->item_id, act->what, act->user, act->time_us,
+                               acts[i].needs_assignee ? act->assignee : act->text, err);
     return st;
 }
 

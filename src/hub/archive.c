@@ -350,11 +350,19 @@ static enum vg_status recover(struct shelf *shelf, struct vg_err *err)
 
 /* ---- open and close ---- */
 
+static enum vg_status position(void *self, uint64_t *ret_next_seq, struct vg_err *err)
+{
+    (void)err;
+    *ret_next_seq = ((struct shelf *)self)->next_seq;
+    return VG_OK;
+}
+
 static const struct stage_ops ops = {
     .name = "archive",
     .steps = {3},
     .input = STREAM_DEVICE_RAW,
     .process = process,
+    .position = position,
     .tick = tick,
     .tick_us = TICK_US,
 };

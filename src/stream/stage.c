@@ -407,14 +407,44 @@ static void *run_stage(void *arg)
     return NULL;
 }
 
+/* A store that is ahead of the stream would pass over new records as known. */
+static enum vg_status check_position(const struct stage_config *config, struct vg_err *err)
+{
+    const struct stage_ops *ops = config->ops;
+    struct stream_consumer *tail;
+    uint64_t next_seq = 0, end_seq;
+    enum vg_status status;
+
+    if (!ops->position)
+        return VG_OK;
+    status =
+        stream_consumer_open(config->stream, config->partition, ops->input, "end!", &tail, err);
+    if (status != VG_OK)
+        return status;
+    end_seq = stream_position(tail);
+    stream_consumer_close(tail);
+    status = ops->position(config->self, &next_seq, err);
+    if (status == VG_OK && next_seq > end_seq)
+        status = vg_fail(err, VG_REJECT, "stage.position", 0,
+                         "the stream's partition %u ends at record %" PRIu64
+                         ", but %s has taken in all before %" PRIu64
+                         ": the stream folder is older than the rest of the data folder. Restore "
+                         "the whole data folder from one backup",
+                         config->partition, end_seq, ops->name, next_seq);
+    return status;
+}
+
 enum vg_status stage_start(const struct stage_config *config, struct stage **ret_stage,
                            struct vg_err *err)
 {
-    struct stage *stage = calloc(1, sizeof(*stage));
+    enum vg_status status = check_position(config, err);
+    struct stage *stage = NULL;
     pthread_condattr_t attr;
-    enum vg_status status;
 
     *ret_stage = NULL;
+    if (status != VG_OK)
+        return status;
+    stage = calloc(1, sizeof(*stage));
     if (!stage)
         return vg_fail(err, VG_RETRY, "stream.memory", 0, "no memory for a stage");
     stage->config = *config;

@@ -32,6 +32,11 @@ struct stage_ops {
     enum vg_status (*restore)(void *self, const struct stream_batch *batch, struct vg_err *err);
     uint64_t (*restore_from)(void *self, uint64_t committed_seq); /* NULL = nothing to restore */
 
+    /* May be NULL. The first sequence number that the stage's own store (SQL, lake, archive) does
+     * not hold yet. One beyond the stream's end means that the stream's folder is older than that
+     * store: new records would be skipped as known, so stage_start() refuses. */
+    enum vg_status (*position)(void *self, uint64_t *ret_next_seq, struct vg_err *err);
+
     /* May be NULL. After a commit was durable; and every tick_us even without records. */
     void (*committed)(void *self, uint64_t next_seq);
     enum vg_status (*tick)(void *self, int64_t now_us, struct stream_out *out, struct vg_err *err);
@@ -48,6 +53,7 @@ struct stage_config {
     const struct vg_clock *clock; /* NULL = system */
 };
 
+/* VG_REJECT stage.position: see position() above. */
 VG_CHECK enum vg_status stage_start(const struct stage_config *config, struct stage **ret_stage,
                                     struct vg_err *err);
 /* Asks the thread to end after its batch, waits for it, frees. NULL is fine. */

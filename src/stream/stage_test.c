@@ -324,6 +324,34 @@ static void test_fatal_stops_before_the_batch_and_says_why(void)
     tear_down(stream);
 }
 
+static enum vg_status far_ahead(void *self, uint64_t *ret_next_seq, struct vg_err *err)
+{
+    (void)self;
+    (void)err;
+    *ret_next_seq = 9;
+    return VG_OK;
+}
+
+/* A store that holds more than the stream ever had: the stream's folder was lost or put back. */
+static void test_a_stream_older_than_the_stages_store_is_refused(void)
+{
+    struct stage_ops ops = plain_ops;
+    struct stream *stream = open_stream();
+    struct stage *stage = NULL;
+    struct vg_err err = {0};
+
+    ops.position = far_ahead;
+    commit_numbers(stream, 0, 8);
+    CHECK(stage_start(&(struct stage_config){.ops = &ops, .self = &doubler, .stream = stream},
+                      &stage, &err) == VG_REJECT);
+    CHECK(strcmp(err.code, "stage.position") == 0 && !stage);
+    commit_numbers(stream, 8, 1);
+    CHECK(stage_start(&(struct stage_config){.ops = &ops, .self = &doubler, .stream = stream},
+                      &stage, &err) == VG_OK);
+    stage_stop(stage);
+    tear_down(stream);
+}
+
 static void test_restore_sees_what_was_asked_for_and_no_more(void)
 {
     struct stream *stream = open_stream();
@@ -568,6 +596,7 @@ int main(void)
     RUN_FRESH(test_retry_keeps_the_batch_and_says_so);
     RUN_FRESH(test_a_stage_in_trouble_stops_at_once);
     RUN_FRESH(test_fatal_stops_before_the_batch_and_says_why);
+    RUN_FRESH(test_a_stream_older_than_the_stages_store_is_refused);
     RUN_FRESH(test_restore_sees_what_was_asked_for_and_no_more);
     RUN_FRESH(test_dead_letters_do_not_stop_the_rest);
     RUN(test_letters_of_binary_and_of_huge_payloads);
