@@ -1,8 +1,12 @@
-/* cmd_mapping.c -- vigil mapping: tries and checks the connector's mappings, without a platform. */
+/* cmd_mapping.c -- vigil mapping: tries and checks the connector's mappings, without a platform;
+ * and puts mappings in force in the running one, by its control socket.
+ */
 #include "app/app.h"
+#include "app/control.h"
 
 #include "base/file.h"
 #include "connector/debugger.h"
+#include "connector/mapping_store.h"
 
 #include <stdio.h>
 
@@ -12,12 +16,16 @@ static const char usage[] =
     "usage: vigil mapping test --device FILE [--fhir FILE] [--compat default|medtech] [--envelope] "
     "MESSAGE...\n"
     "       vigil mapping validate [--device FILE] [--fhir FILE]\n"
+    "       vigil mapping reload | versions [--json] | rollback VERSION [--data DIR]\n"
     "\n"
     "test says what the mappings make of messages, as one JSON document. A MESSAGE is a file with\n"
     "what a device sends or, with --envelope, with Body, Properties and SystemProperties around "
     "it.\n"
     "validate says every error and warning as FILE:LINE:COLUMN. Both end with 1 when there is an "
     "error.\n"
+    "reload puts the two files of the running platform's settings in force, rollback a version "
+    "that\n"
+    "was; on any error the old ones stay. versions lists what was put in force, newest first.\n"
     "docs/mapping.md describes mappings, the document, and --compat (setting connector.compat).\n";
 
 struct mapping_command {
@@ -109,6 +117,116 @@ static int run_command(struct mapping_command *c, bool is_test, bool is_envelope
     return is_test ? test_messages(c, is_envelope, paths, count) : validate(c);
 }
 
+/* ---- versions ---- */
+
+static void print_findings(const struct vg_json *answer)
+{
+    const struct vg_json *findings = vg_json_get(answer, "findings");
+
+    for (const struct vg_json *f = findings ? findings->child : NULL; f; f = f->next) {
+        bool is_fhir = vg_slice_is(vg_json_get_text(f, "file"), "fhir");
+        struct vg_slice name = vg_slice_of(is_fhir ? "fhir" : "device");
+        struct vg_slice path = vg_json_get_text(vg_json_get(answer, "files"), name.ptr);
+        int64_t line = 0, column = 0;
+
+        (void)vg_json_to_i64(vg_json_get(f, "line"), &line);
+        (void)vg_json_to_i64(vg_json_get(f, "column"), &column);
+        (void)printf("%.*s:%lld:%lld: %.*s: %.*s\n", VG_FMT(path.len ? path : name),
+                     (long long)line, (long long)column, VG_FMT(vg_json_get_text(f, "severity")),
+                     VG_FMT(vg_json_get_text(f, "text")));
+    }
+}
+
+/* `version` NULL: the files. */
+static int act(struct app_options *options, const char *version)
+{
+    const char *dir = options->settings.data_dir;
+    struct vg_slice answer, now, before;
+    const struct vg_json *body, *error;
+    struct vg_json *root = NULL;
+    struct vg_json_writer w;
+    struct vg_err err = {0};
+    struct vg_buf request;
+    enum vg_status st;
+
+    vg_buf_init(&request, 0);
+    vg_json_writer_init(&w, &request);
+    vg_json_open_object(&w);
+    vg_json_member_string(&w, "do", version ? VG_SLICE("rollback") : VG_SLICE("reload"));
+    if (version)
+        vg_json_member_string(&w, "version", vg_slice_of(version));
+    vg_json_close_object(&w);
+    st = control_ask(dir, vg_buf_slice(&request), &options->arena, &answer, &err);
+    vg_buf_fini(&request);
+    if (st == VG_OK)
+        st = vg_json_parse(&options->arena, answer, NULL, &root, NULL, &err);
+    if (st == VG_END)
+        (void)vg_fail(&err, VG_REJECT, "mapping.not_running", 0,
+                      "no platform runs on %.150s; when it starts it takes the files if they have "
+                      "changed",
+                      dir);
+    if (st != VG_OK)
+        return app_fail(&err);
+    body = vg_json_get(root, "answer");
+    error = vg_json_get(root, "error");
+    print_findings(body);
+    now = vg_json_get_text(body, "version");
+    before = vg_json_get_text(body, "previous");
+    if (error) {
+        struct vg_slice text = vg_json_get_text(error, "text");
+
+        (void)fprintf(stderr, "vigil: %.*s: %.*s\n", VG_FMT(vg_json_get_text(error, "code")),
+                      VG_FMT(text));
+    } else if (vg_slice_eq(now, before)) {
+        (void)printf("%.*s is active already\n", VG_FMT(now));
+    } else {
+        (void)printf("%.*s is active, it was %.*s\n", VG_FMT(now), VG_FMT(before));
+    }
+    return error != NULL;
+}
+
+static int list_versions(struct app_options *options, bool is_json)
+{
+    const char *dir = settings_path(&options->arena, &options->settings, "mappings");
+    struct vg_json *root = NULL;
+    struct vg_err err = {0};
+    struct vg_buf out;
+    enum vg_status st;
+
+    vg_buf_init(&out, 0);
+    st = mapping_store_history(dir, &out, &err);
+    if (st == VG_END)
+        (void)vg_fail(&err, VG_REJECT, "mapping.none", 0, "%.200s: nothing was put in force yet",
+                      dir);
+    if (st == VG_OK)
+        st = vg_json_parse(&options->arena, vg_arena_dup(&options->arena, vg_buf_slice(&out)), NULL,
+                           &root, NULL, &err);
+    vg_buf_fini(&out);
+    if (st != VG_OK)
+        return app_fail(&err);
+    if (is_json)
+        (void)printf("%.*s\n", VG_FMT(root->source));
+    for (const struct vg_json *e = is_json ? NULL : root->child; e; e = e->next)
+        (void)printf("%c %.*s  %.*s  %-9.*s  %.*s\n", e == root->child ? '*' : ' ',
+                     VG_FMT(vg_json_get_text(e, "version")), VG_FMT(vg_json_get_text(e, "time")),
+                     VG_FMT(vg_json_get_text(e, "how")), VG_FMT(vg_json_get_text(e, "who")));
+    return 0;
+}
+
+/* -1: not one of these commands, or not used as it should be. */
+static int run_versions(struct app_options *options, bool is_json)
+{
+    const char *what = options->rest_count > 0 ? options->rest[0] : "";
+
+    if (strcmp(what, "versions") == 0 && options->rest_count == 1)
+        return list_versions(options, is_json);
+    if (strcmp(what, "reload") == 0 && options->rest_count == 1 && !is_json)
+        return act(options, NULL);
+    if (strcmp(what, "rollback") == 0 && options->rest_count == 2 && !is_json)
+        return act(options, options->rest[1]);
+    return -1;
+}
+
 static bool has_option(const struct app_options *options)
 {
     for (int i = 0; i < options->rest_count; i++)
@@ -124,11 +242,19 @@ int cmd_mapping(int argc, char **argv)
     int code = app_options_init(&options, argc, argv);
     const char *compat = app_take_option(&options, "--compat");
     bool is_envelope = app_take_switch(&options, "--envelope"), is_test, is_right;
+    bool is_json = app_take_switch(&options, "--json");
     const char *what;
 
     vg_arena_init(&c.arena, 16 * FILE_BYTES_MAX);
     c.device = app_take_option(&options, "--device");
     c.fhir = app_take_option(&options, "--fhir");
+    if (code == 0 && !options.wants_help && !c.device && !c.fhir && !compat && !is_envelope &&
+        !has_option(&options)) {
+        code = run_versions(&options, is_json);
+        if (code >= 0)
+            goto done;
+        code = 0;
+    }
     what = options.rest_count > 0 ? options.rest[0] : "";
     is_test = strcmp(what, "test") == 0;
     if (is_test)
@@ -138,6 +264,7 @@ int cmd_mapping(int argc, char **argv)
                    (c.device || c.fhir) && !is_envelope;
     if (compat && strcmp(compat, "default") != 0 && strcmp(compat, "medtech") != 0)
         is_right = false;
+    is_right = is_right && !is_json;
     if (code == 0 && !options.wants_help && !compat)
         compat = options.settings.connector_compat;
     if (code == 0 && (options.wants_help || !is_right || has_option(&options))) {
@@ -147,6 +274,7 @@ int cmd_mapping(int argc, char **argv)
         code = run_command(&c, is_test, is_envelope, strcmp(compat, "medtech") == 0,
                            options.rest + 1, options.rest_count - 1);
     }
+done:
     debugger_close(c.debugger);
     vg_arena_fini(&c.arena);
     app_options_fini(&options);

@@ -6,6 +6,7 @@
 #include "app/platform.h"
 
 #include "alert/alert.h"
+#include "app/control.h"
 #include "base/crypto.h"
 #include "base/file.h"
 #include "base/json.h"
@@ -15,6 +16,7 @@
 #include "base/tls.h"
 #include "capture/capture.h"
 #include "connector/connector.h"
+#include "connector/workbench.h"
 #include "edge/edge.h"
 #include "enrich/enrich.h"
 #include "hub/archive.h"
@@ -51,6 +53,8 @@ struct platform {
     struct fhir_store *fhir;
     struct lake *lake;
     struct care *care;
+    struct mapping_store *mappings;
+    struct control *control;
     struct score *score;
     struct archive *archive;
     struct edge *edge;
@@ -175,11 +179,9 @@ static enum vg_status open_lane(struct platform *p, uint32_t partition, struct v
     const struct settings *s = p->settings;
     struct lane *lane = &p->lanes[partition];
     struct connector_config connector = {
-        .device_mapping = s->connector_device_mapping,
-        .fhir_mapping = s->connector_fhir_mapping,
+        .mappings = p->mappings,
         .identity = s->connector_identity,
         .device_system = s->connector_device_system,
-        .compat = s->connector_compat,
         .store = p->fhir,
         .partition = partition,
         .dedupe_size = (uint32_t)s->hub_inflight_max,
@@ -282,6 +284,68 @@ static enum vg_status start_reports(struct platform *p, struct vg_err *err)
     return st;
 }
 
+/* ---- mappings: versions, and whoever changes them ---- */
+
+static enum vg_status open_mappings(struct platform *p, struct vg_err *err)
+{
+    const struct mapping_store_config config = {
+        .dir = path_of(p, "mappings"),
+        .device_path = p->settings->connector_device_mapping,
+        .fhir_path = p->settings->connector_fhir_mapping,
+        .compat = p->settings->connector_compat,
+    };
+
+    return mapping_store_open(&config, &p->mappings, err);
+}
+
+static enum vg_status mappings_list(void *ctx, struct vg_buf *out, struct vg_err *err)
+{
+    struct platform *p = ctx;
+
+    (void)err;
+    mapping_store_write(p->mappings, out);
+    return VG_OK;
+}
+
+static enum vg_status mappings_show(void *ctx, struct vg_slice version, struct vg_buf *out,
+                                    struct vg_err *err)
+{
+    return workbench_show(((struct platform *)ctx)->mappings, version, out, err);
+}
+
+static enum vg_status mappings_try(void *ctx, struct vg_slice request, struct vg_buf *out,
+                                   struct vg_err *err)
+{
+    return workbench_try(((struct platform *)ctx)->mappings, request, out, err);
+}
+
+/* The browser's and the command's: who put what in force is audited here for both. */
+static enum vg_status mappings_act(void *ctx, struct vg_slice who, struct vg_slice request,
+                                   struct vg_buf *out, struct vg_err *err)
+{
+    struct platform *p = ctx;
+    enum vg_status st = workbench_act(p->mappings, who, request, out, err);
+    struct vg_arena arena;
+    struct vg_json *root;
+    struct vg_slice subject;
+    struct vg_err why = {0};
+
+    if (st != VG_OK)
+        return st;
+    vg_arena_init(&arena, 0);
+    if (vg_json_parse(&arena, vg_buf_slice(out), NULL, &root, NULL, &why) == VG_OK) {
+        subject = vg_arena_printf(&arena, "%.*s, it was %.*s",
+                                  VG_FMT(vg_json_get_text(root, "version")),
+                                  VG_FMT(vg_json_get_text(root, "previous")));
+        if (care_audit(p->care, vg_now_us(), who, "mapping.activate", subject, &why) == VG_OK)
+            why.code = NULL;
+    }
+    if (why.code) /* it is in force, and in the mappings' own history */
+        vg_log_err(VG_LOG_ERROR, "app", &why);
+    vg_arena_fini(&arena);
+    return VG_OK;
+}
+
 /* ---- doors ---- */
 
 static bool health(void *ctx, struct vg_buf *out)
@@ -292,6 +356,13 @@ static bool health(void *ctx, struct vg_buf *out)
 static enum vg_status open_web(struct platform *p, struct vg_err *err)
 {
     const struct settings *s = p->settings;
+    const struct web_mappings mappings = {
+        .ctx = p,
+        .list = mappings_list,
+        .show = mappings_show,
+        .try = mappings_try,
+        .act = mappings_act,
+    };
     struct web_config config = {
         .address = s->web_address,
         .port = (uint16_t)s->web_port,
@@ -307,6 +378,7 @@ static enum vg_status open_web(struct platform *p, struct vg_err *err)
         .care = p->care,
         .health = health,
         .health_ctx = p,
+        .mappings = mappings,
     };
 
     return web_open(&config, &p->web, err);
@@ -400,7 +472,9 @@ static enum vg_status open_whole(struct platform *p, struct vg_err *err)
     score.lake = p->lake;
     for (size_t i = 0; i < SCORE_VITAL_COUNT; i++)
         score.expiry_us[i] = s->score_expiry_us;
-    st = score_open(&score, &p->score, err);
+    st = open_mappings(p, err);
+    if (st == VG_OK)
+        st = score_open(&score, &p->score, err);
     for (uint32_t i = 0; i < count && st == VG_OK; i++)
         st = open_lane(p, i, err);
     if (st == VG_OK)
@@ -459,6 +533,8 @@ enum vg_status platform_open(const struct settings *settings, enum platform_kind
                           &p->archive, err);
     if (st == VG_OK)
         st = open_hub(p, err);
+    if (st == VG_OK && kind == PLATFORM_WHOLE)
+        st = control_open(settings->data_dir, mappings_act, p, &p->control, err);
     if (st == VG_OK)
         st = write_run_file(p, err);
     if (st != VG_OK) {
@@ -475,6 +551,7 @@ void platform_close(struct platform *p)
         return;
     if (p->hub && unlink(path_of(p, "run.json")) != 0 && errno != ENOENT)
         vg_log(VG_LOG_WARN, "app", "app.run_file", "run.json stays: errno %d", errno);
+    control_close(p->control);
     hub_close(p->hub);
     if (p->edge)
         edge_stop(p->edge);
@@ -490,6 +567,7 @@ void platform_close(struct platform *p)
     edge_close(p->edge);
     for (size_t i = 0; i < PARTITIONS_MAX; i++)
         close_lane(&p->lanes[i]);
+    mapping_store_close(p->mappings);
     score_close(p->score);
     care_close(p->care);
     lake_close(p->lake);
@@ -552,6 +630,11 @@ bool platform_health(struct platform *p, struct vg_buf *out)
         archive_trouble(p->archive, text);
         if (*text)
             put_trouble(&w, "archive", "archive.waiting", vg_slice_of(text));
+    }
+    if (p->mappings) {
+        mapping_store_trouble(p->mappings, text);
+        if (*text)
+            put_trouble(&w, "connector", "connector.mapping", vg_slice_of(text));
     }
     for (size_t i = 0; i < p->stage_count; i++) {
         stage_trouble(p->stages[i], text);

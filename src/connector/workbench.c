@@ -82,6 +82,13 @@ static struct debugger *check(struct vg_arena *arena, struct vg_slice device, st
 
 /* ---- the calls ---- */
 
+/* VG_END with words: what was asked for is not there. */
+static enum vg_status no_version(struct vg_slice version, struct vg_err *err)
+{
+    return vg_fail(err, VG_END, "connector.mapping_version", 0, "there is no version %.*s",
+                   (int)(version.len < 32 ? version.len : 32), version.ptr);
+}
+
 enum vg_status workbench_show(struct mapping_store *store, struct vg_slice version,
                               struct vg_buf *out, struct vg_err *err)
 {
@@ -106,6 +113,8 @@ enum vg_status workbench_show(struct mapping_store *store, struct vg_slice versi
         vg_json_member_string(&w, "fhir", fhir);
         vg_json_close_object(&w);
     }
+    if (st == VG_END)
+        st = no_version(version, err);
     vg_arena_fini(&arena);
     return st;
 }
@@ -169,6 +178,7 @@ static enum vg_status texts_to_activate(struct mapping_store *store, struct vg_a
                                         struct vg_err *err)
 {
     struct vg_slice what = vg_json_get_text(root, "do"), version = text_of(root, "version");
+    enum vg_status st;
 
     if (vg_slice_is(what, "reload")) {
         act->how = "reload";
@@ -177,7 +187,8 @@ static enum vg_status texts_to_activate(struct mapping_store *store, struct vg_a
     }
     if (vg_slice_is(what, "rollback") && version.len > 0) {
         act->how = "rollback";
-        return mapping_store_texts(store, version, arena, ret_device, ret_fhir, err);
+        st = mapping_store_texts(store, version, arena, ret_device, ret_fhir, err);
+        return st == VG_END ? no_version(version, err) : st;
     }
     act->how = "workbench";
     *ret_device = text_of(root, "device");
@@ -209,6 +220,13 @@ enum vg_status workbench_act(struct mapping_store *store, struct vg_slice who,
     act.base = text_of(root, "base");
     if (st == VG_OK)
         st = texts_to_activate(store, &arena, root, &act, &device, &fhir, err);
+    if (st == VG_OK && act.is_of_files) {
+        vg_json_name(&w, "files");
+        vg_json_open_object(&w);
+        vg_json_member_string(&w, "device", vg_slice_of(mapping_store_path(store, false)));
+        vg_json_member_string(&w, "fhir", vg_slice_of(mapping_store_path(store, true)));
+        vg_json_close_object(&w);
+    }
     if (st == VG_OK) {
         d = check(&arena, device, fhir, mapping_store_is_medtech(store), &w, &errors, &why);
         if (!d || errors > 0) {

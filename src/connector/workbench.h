@@ -21,7 +21,8 @@ VG_CHECK enum vg_status workbench_try(struct mapping_store *store, struct vg_sli
 
 /* POST /api/mappings: {"do":"activate","device","fhir"}, {"do":"rollback","version"} or
  * {"do":"reload"} (the operator's files), each with "base" if it is to count only while that
- * version is active. Answers {"version","previous","findings"}. VG_REJECT connector.mapping,
+ * version is active. Answers {"version","previous","findings"}, for reload also {"files":
+ * {"device","fhir"}}. VG_REJECT connector.mapping,
  * connector.mapping_base, connector.workbench; VG_END: no such version. */
 VG_CHECK enum vg_status workbench_act(struct mapping_store *store, struct vg_slice who,
                                       struct vg_slice request, struct vg_buf *out,

@@ -109,8 +109,12 @@ static struct vg_slice text_of_record(struct trace *trace, enum stream_topic top
     if (vg_json_parse(&trace->arena, record->value, NULL, &root, NULL, NULL) != VG_OK)
         return VG_SLICE("");
     if (topic == STREAM_NORMALIZED || topic == STREAM_ENRICHED) {
+        struct vg_slice map = stream_header_get(record->headers, "map");
+
         type = vg_json_get_text(root, topic == STREAM_NORMALIZED ? "Type" : "type");
-        return vg_arena_dup(&trace->arena, type);
+        return map.len ? vg_arena_printf(&trace->arena, "%.*s, by mapping %.*s", VG_FMT(type),
+                                         VG_FMT(map))
+                       : vg_arena_dup(&trace->arena, type);
     }
     news2 = vg_json_get(root, "news2");
     if (topic == STREAM_SCORED && vg_json_to_i64(vg_json_get(news2, "low"), &low))

@@ -15,6 +15,19 @@
 
 struct web;
 
+/* The mapping workbench, which the web does not know: JSON of docs/api.md in and out, called from
+ * several threads. VG_END is 404, VG_REJECT 400 (409 for connector.mapping_base). */
+struct web_mappings {
+    void *ctx;
+    enum vg_status (*list)(void *ctx, struct vg_buf *out, struct vg_err *err); /* NULL: none here */
+    enum vg_status (*show)(void *ctx, struct vg_slice version, struct vg_buf *out,
+                           struct vg_err *err);
+    enum vg_status (*try)(void *ctx, struct vg_slice request, struct vg_buf *out,
+                          struct vg_err *err);
+    enum vg_status (*act)(void *ctx, struct vg_slice who, struct vg_slice request,
+                          struct vg_buf *out, struct vg_err *err);
+};
+
 struct web_config {
     const char *address;              /* "127.0.0.1" */
     uint16_t port;                    /* 0 = any free one, see web_port() */
@@ -29,6 +42,7 @@ struct web_config {
      * always well. */
     bool (*health)(void *ctx, struct vg_buf *out);
     void *health_ctx;
+    struct web_mappings mappings;
 };
 
 /* Opens the port and starts its threads. VG_RETRY: the port or a file is not to be had. */

@@ -128,7 +128,8 @@ void web_audit_later(struct web *web, struct vg_slice user, const char *what,
 /* ---- one file per area ---- */
 web_handler web_board, web_health, web_events, web_patient, web_worklist, web_worklist_act,
     web_lists, web_list_make, web_list, web_list_put, web_report, web_outbox, web_steps,
-    web_trace_call, web_deadletters, web_deadletter_replay, web_model, web_metrics;
+    web_trace_call, web_deadletters, web_deadletter_replay, web_model, web_metrics, web_mappings,
+    web_mapping, web_mapping_act, web_mapping_try;
 vg_http_handler web_asset;
 
 /* ---- shared helpers ---- */
@@ -142,6 +143,24 @@ VG_CHECK enum vg_status web_body_text(const struct vg_json *root, const char *na
 bool web_health_write(struct web *web, struct vg_buf *out);
 /* Copies JSON without what tells who a patient is: names become initials, identifiers go. */
 VG_CHECK enum vg_status web_minimise(struct vg_slice json, struct vg_buf *out, struct vg_err *err);
+
+/* ---- newest.c: the end of a topic, over all partitions ---- */
+
+struct web_newest_record {
+    struct vg_slice id; /* "P-S" */
+    int64_t time_us;
+    struct vg_slice key, headers, value;
+    char *memory; /* of all the slices */
+};
+struct web_newest {
+    struct web_newest_record *records; /* newest first */
+    size_t count, max, bytes;
+};
+/* The newest `max` records, at most 16 MiB; reads for two seconds at most and then has what it
+ * found. web_newest_fini() in any case. */
+VG_CHECK enum vg_status web_newest_read(struct stream *stream, enum stream_topic topic, size_t max,
+                                        struct web_newest *ret, struct vg_err *err);
+void web_newest_fini(struct web_newest *newest);
 
 /* ---- events.c ---- */
 VG_CHECK enum vg_status web_hub_open(struct web *web, struct vg_err *err);
