@@ -208,8 +208,8 @@ static enum vg_status build_envelope(struct connector *c, const struct stream_re
         (struct device_property){VG_SLICE("iothub-enqueuedtime"), vg_arena_dup(&c->arena, name)};
     if (mid.len > 0)
         system[system_count++] = (struct device_property){VG_SLICE("message-id"), mid};
-    return device_envelope_build(&c->arena, record->value, properties, count, system, system_count,
-                                 ret, err);
+    return device_envelope_build(c->mapping->device, &c->arena, record->value, properties, count,
+                                 system, system_count, ret, err);
 }
 
 /* The newest time that the store has of a device; asked once. */

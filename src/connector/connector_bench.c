@@ -60,7 +60,8 @@ static void run(const struct device_mapping *device, const struct fhir_mapping *
                 i / 60, i % 60);
 
             copy = vg_arena_dup(&arena, (struct vg_slice){body, (size_t)n});
-            if (device_envelope_build(&arena, copy, NULL, 0, system, 2, &envelope, &err) != VG_OK ||
+            if (device_envelope_build(device, &arena, copy, NULL, 0, system, 2, &envelope, &err) !=
+                    VG_OK ||
                 device_mapping_apply(device, &envelope.root, &arena, &tail, NULL, &err) != VG_OK)
                 die(&err);
             for (struct measurement *m = first; m; m = m->next, ++*ret_measurements) {

@@ -163,11 +163,12 @@ void debugger_write_errors(const struct debugger *d, struct vg_json_writer *w)
     put_all(&d->fhir, w);
 }
 
-static void put_time(struct vg_json_writer *w, const char *name, int64_t time_us)
+static void put_time(struct vg_json_writer *w, const char *name, int64_t time_us, unsigned tenths)
 {
     char text[40];
 
-    vg_json_member_string(w, name, (struct vg_slice){text, value_time_text(time_us, text)});
+    vg_json_member_string(w, name,
+                          (struct vg_slice){text, value_ticks_text(time_us, tenths, text)});
 }
 
 static void put_text(struct vg_json_writer *w, const char *name, struct vg_slice text)
@@ -180,9 +181,9 @@ static void put_measurement(struct vg_json_writer *w, const struct measurement *
 {
     vg_json_open_object(w);
     vg_json_member_string(w, "type", m->type);
-    put_time(w, "occurrenceTimeUtc", m->occurrence_us);
+    put_time(w, "occurrenceTimeUtc", m->occurrence_us, m->occurrence_tenths);
     if (is_received)
-        put_time(w, "ingestionTimeUtc", m->ingestion_us);
+        put_time(w, "ingestionTimeUtc", m->ingestion_us, 0);
     put_text(w, "deviceId", m->device_id);
     put_text(w, "patientId", m->patient_id);
     put_text(w, "encounterId", m->encounter_id);
@@ -213,7 +214,7 @@ struct outcome {
 static struct vg_json *read_message(struct debugger *d, struct vg_slice text, bool is_envelope,
                                     struct device_envelope *envelope, struct outcome *o)
 {
-    const struct vg_json_options options = {.is_lenient = true, .values_max = 20000};
+    const struct vg_json_options options = device_mapping_json(d->device_mapping);
     struct vg_json *root = NULL;
     struct vg_err why = {0};
 
@@ -225,7 +226,8 @@ static struct vg_json *read_message(struct debugger *d, struct vg_slice text, bo
         return NULL;
     }
     if (!is_envelope)
-        return device_envelope_build(&d->arena, text, NULL, 0, NULL, 0, envelope, &o->why) == VG_OK
+        return device_envelope_build(d->device_mapping, &d->arena, text, NULL, 0, NULL, 0, envelope,
+                                     &o->why) == VG_OK
                    ? &envelope->root
                    : NULL;
     if (root->type == VG_JSON_OBJECT)
@@ -249,7 +251,8 @@ static void normalize(struct debugger *d, struct vg_slice text, bool is_envelope
     if (!root)
         return;
     for (size_t i = 0; i < 2 && !o->is_received; i++)
-        o->is_received = value_time(vg_json_get(system, times[i]), &received_us);
+        o->is_received =
+            value_time(vg_json_get(system, times[i]), d->device.is_medtech, &received_us, NULL);
     if (device_mapping_apply(d->device_mapping, root, &d->arena, &tail, &error_tail, &o->why) !=
         VG_REJECT)
         o->why = (struct vg_err){0};

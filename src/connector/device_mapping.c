@@ -8,9 +8,9 @@
  * JSONPath-only types see the matched token alone.
  *
  * What differs from the reference engine, on purpose (docs/mapping.md): a JSONPath that cannot be
- * read is an error when the file is loaded (there: of every message); text that follows the body's
- * JSON value is an error (there: ignored); and, but with is_medtech, an error in one measurement
- * does not keep the others of the message back.
+ * read is an error when the file is loaded (there: of every message); and, but with is_medtech,
+ * text that follows the body's JSON value is an error (there: ignored), and an error in one
+ * measurement does not keep the others of the message back.
  *
  * Threads: a loaded mapping is read-only; everything that changes is the caller's.
  */
@@ -24,6 +24,7 @@
 
 #define MATCHES_MAX 1024 /* measurements that one template may make of one message */
 #define TEMPLATES_MAX 1000
+#define VALUES_MAX 20000 /* JSON values of a message */
 
 enum field {
     FIELD_DEVICE,
@@ -172,9 +173,10 @@ static void load_expression(struct loader *l, const struct vg_json *object, cons
             return;
         }
     }
-    if (text->type == VG_JSON_NULL && !is_required)
+    if (at->type == VG_JSON_NULL && !is_required)
         return;
-    if (text->type != VG_JSON_STRING || (text->text.len == 0 && is_required)) {
+    if (text->type != VG_JSON_STRING ||
+        (text->text.len == 0 && (is_required || l->kind->is_calculated))) {
         mapping_error_add(l->errors, text, "'%s': expected an expression as text, found %.*s",
                           member, (int)(text->source.len < 40 ? text->source.len : 40),
                           text->source.ptr);
@@ -200,17 +202,18 @@ static bool load_text(struct loader *l, const struct vg_json *object, const char
 
 static bool load_required(struct loader *l, const struct vg_json *at)
 {
+    struct vg_slice text = vg_slice_trim(vg_json_text(at));
     bool value = false;
-    int64_t number;
+    double number;
 
     if (!at || vg_json_to_bool(at, &value))
         return value;
-    if (vg_slice_eq_nocase(vg_json_text(at), VG_SLICE("true")))
+    if (vg_slice_eq_nocase(text, VG_SLICE("true")))
         return true;
-    if (vg_slice_eq_nocase(vg_json_text(at), VG_SLICE("false")))
+    if (vg_slice_eq_nocase(text, VG_SLICE("false")))
         return false;
-    if (vg_json_to_i64(at, &number))
-        return number != 0;
+    if (vg_json_to_double(at, &number))
+        return number < 0 || number > 0;
     mapping_error_add(l->errors, at, "'required': expected true or false");
     return false;
 }
@@ -378,15 +381,15 @@ static enum vg_status select_each(struct extraction *x, const struct program *p,
                                   void *ctx, struct vg_err *err)
 {
     const struct vg_json *result = NULL;
+    bool is_projection;
     enum vg_status st;
 
     if (p->jsonpath)
         return jsonpath_each(p->jsonpath, root, &x->steps_left, visit, ctx, err);
-    st = jmespath_run(p->jmespath, root, x->arena, &x->steps_left, &result, err);
+    st = jmespath_run(p->jmespath, root, x->arena, &x->steps_left, &result, &is_projection, err);
     if (st != VG_OK || result->type == VG_JSON_NULL)
         return st;
-    if (!jmespath_is_projection(p->jmespath) || result->type != VG_JSON_ARRAY ||
-        (x->is_medtech && !is_match && result->count == 1)) {
+    if (!is_projection || (x->is_medtech && !is_match && result->count == 1)) {
         (void)visit(ctx, result);
         return VG_OK;
     }
@@ -405,9 +408,10 @@ static enum vg_status fail_field(const struct extraction *x, const struct expres
 }
 
 /* The rules of section 1.3 of MedTech's behaviour: one token or none, converted; a failure of an
- * optional field is an absent field. Exactly one of ret_text and ret_us is asked for. */
+ * optional field is an absent field. Exactly one of ret_text and ret_time is asked for. */
 static enum vg_status extract(struct extraction *x, const struct expression *e, bool needs_value,
-                              struct vg_slice *ret_text, int64_t *ret_us, struct vg_err *err)
+                              struct vg_slice *ret_text, struct measurement *ret_time,
+                              struct vg_err *err)
 {
     bool is_wrong_type = false;
 
@@ -423,8 +427,9 @@ static enum vg_status extract(struct extraction *x, const struct expression *e, 
             return fail_field(x, e, "connector.ambiguous", "gave more than one token", err);
         if (!s.token)
             continue;
-        if (ret_us) {
-            if (value_time(s.token, ret_us))
+        if (ret_time) {
+            if (value_time(s.token, x->is_medtech, &ret_time->occurrence_us,
+                           &ret_time->occurrence_tenths))
                 return VG_OK;
             is_wrong_type = s.token->type != VG_JSON_NULL;
             continue;
@@ -442,7 +447,7 @@ static enum vg_status extract(struct extraction *x, const struct expression *e, 
         return VG_OK;
     if (is_wrong_type)
         return fail_field(x, e, "connector.wrong_type",
-                          ret_us ? "expected a date-time" : "expected a text, number or Boolean",
+                          ret_time ? "expected a date-time" : "expected a text, number or Boolean",
                           err);
     return fail_field(x, e, "connector.missing_value", "has no value in this message", err);
 }
@@ -468,8 +473,7 @@ static enum vg_status extract_measurement(struct extraction *x, struct measureme
 
         if (!has_program(&e->programs[0]))
             continue;
-        st = extract(x, e, fields[i].needs_value, texts[i],
-                     i == FIELD_TIME ? &m->occurrence_us : NULL, err);
+        st = extract(x, e, fields[i].needs_value, texts[i], i == FIELD_TIME ? m : NULL, err);
         if (st != VG_OK)
             return st;
     }
@@ -619,13 +623,19 @@ static bool put_members(struct vg_arena *arena, struct vg_json *object,
     return true;
 }
 
-enum vg_status device_envelope_build(struct vg_arena *arena, struct vg_slice body,
-                                     const struct device_property *properties,
+struct vg_json_options device_mapping_json(const struct device_mapping *mapping)
+{
+    return (struct vg_json_options){
+        .is_lenient = true, .allow_trailing = mapping->is_medtech, .values_max = VALUES_MAX};
+}
+
+enum vg_status device_envelope_build(const struct device_mapping *mapping, struct vg_arena *arena,
+                                     struct vg_slice body, const struct device_property *properties,
                                      size_t property_count, const struct device_property *system,
                                      size_t system_count, struct device_envelope *ret_envelope,
                                      struct vg_err *err)
 {
-    const struct vg_json_options options = {.is_lenient = true, .values_max = 20000};
+    const struct vg_json_options options = device_mapping_json(mapping);
     struct vg_json_place place = {0, 0};
     struct device_envelope *e = ret_envelope;
     struct vg_json *tree;

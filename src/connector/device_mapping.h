@@ -50,6 +50,10 @@ VG_CHECK enum vg_status device_mapping_apply(const struct device_mapping *mappin
                                              struct device_mapping_error ***error_tail,
                                              struct vg_err *err);
 
+/* How this mapping reads a message's JSON: lenient, and with is_medtech what is behind the first
+ * value is ignored. */
+struct vg_json_options device_mapping_json(const struct device_mapping *mapping);
+
 /* The envelope of docs/records.md around a message, in `arena`. `body` may be empty (null).
  * VG_REJECT connector.json: the body is not one JSON value in UTF-8. */
 struct device_envelope {
@@ -59,9 +63,10 @@ struct device_property {
     struct vg_slice name, value;
 };
 VG_CHECK enum vg_status
-device_envelope_build(struct vg_arena *arena, struct vg_slice body,
-                      const struct device_property *properties, size_t property_count,
-                      const struct device_property *system, size_t system_count,
-                      struct device_envelope *ret_envelope, struct vg_err *err);
+device_envelope_build(const struct device_mapping *mapping, struct vg_arena *arena,
+                      struct vg_slice body, const struct device_property *properties,
+                      size_t property_count, const struct device_property *system,
+                      size_t system_count, struct device_envelope *ret_envelope,
+                      struct vg_err *err);
 
 #endif

@@ -33,7 +33,8 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
     if (device_mapping_load(&errors, &mapping, &err) != VG_OK) {
         if (!err.code || errors.count == 0)
             abort();
-    } else if (device_envelope_build(&arena, body, NULL, 0, system, 2, &envelope, &err) == VG_OK) {
+    } else if (device_envelope_build(mapping, &arena, body, NULL, 0, system, 2, &envelope, &err) ==
+               VG_OK) {
         err = (struct vg_err){0};
         if (device_mapping_apply(mapping, &envelope.root, &arena, &tail, NULL, &err) == VG_REJECT &&
             !err.code)

@@ -108,6 +108,58 @@ static const struct {
     {"an unknown function is told when loading", "CalculatedContent",
      USUAL ",\"patientIdExpression\":{\"value\":\"foo(b)\",\"language\":\"JmesPath\"}" VALUE,
      "there is no function 'foo'"},
+    {"an empty expression that may be left out", "CalculatedContent",
+     USUAL ",\"patientIdExpression\":\"\"" VALUE, "'patientIdExpression': expected an expression"},
+    {"an empty expression is none in a JSONPath-only kind", "JsonPathContent",
+     LEGACY ",\"patientIdExpression\":\"\"", NULL},
+    {"null is no expression", "CalculatedContent", USUAL ",\"patientIdExpression\":null" VALUE,
+     NULL},
+    {"a required expression that is null", "CalculatedContent",
+     "\"typeName\":\"hr\",\"typeMatchExpression\":\"$.a\",\"deviceIdExpression\":null,"
+     "\"timestampExpression\":\"$.c\",\"values\":[]",
+     "'deviceIdExpression': expected an expression"},
+    {"an expression object whose text is null", "CalculatedContent",
+     USUAL ",\"patientIdExpression\":{\"value\":null}" VALUE,
+     "'patientIdExpression': expected an expression"},
+    {"an expression object without text", "CalculatedContent",
+     USUAL ",\"patientIdExpression\":{\"language\":\"JsonPath\"}" VALUE,
+     "required member 'value' is missing"},
+    {"an unknown member of an expression object", "CalculatedContent",
+     USUAL ",\"patientIdExpression\":{\"value\":\"$.a\",\"x\":1}" VALUE, "unknown member 'x'"},
+    {"an unknown language of an expression object", "CalculatedContent",
+     USUAL ",\"patientIdExpression\":{\"value\":\"$.a\",\"language\":\"XPath\"}" VALUE,
+     "expected JsonPath or JmesPath"},
+    {"required as a number", "CalculatedContent",
+     USUAL ",\"values\":[{\"valueName\":\"a\",\"valueExpression\":\"$.a\",\"required\":1}]", NULL},
+    {"required: null", "CalculatedContent",
+     USUAL ",\"values\":[{\"valueName\":\"a\",\"valueExpression\":\"$.a\",\"required\":null}]",
+     "'required': expected true or false"},
+    {"no value name", "CalculatedContent", USUAL ",\"values\":[{\"valueExpression\":\"$.a\"}]",
+     "required member 'valueName' is missing"},
+    {"no value expression", "CalculatedContent", USUAL ",\"values\":[{\"valueName\":\"a\"}]",
+     "required member 'valueExpression' is missing"},
+    {"values that are no list", "CalculatedContent", USUAL ",\"values\":{}",
+     "'values': expected an array"},
+    {"a value that is no object", "CalculatedContent", USUAL ",\"values\":[7]",
+     "'values': expected an object"},
+    {"no values are none", "CalculatedContent", USUAL ",\"values\":[]", NULL},
+    {"values: null in JsonPathContent", "JsonPathContent",
+     "\"typeName\":\"hr\",\"typeMatchExpression\":\"$.a\",\"deviceIdExpression\":\"$.b\","
+     "\"timestampExpression\":\"$.c\",\"values\":null",
+     NULL},
+    {"an empty type name", "CalculatedContent",
+     "\"typeName\":\"\",\"typeMatchExpression\":\"$.a\",\"deviceIdExpression\":\"$.b\","
+     "\"timestampExpression\":\"$.c\",\"values\":[]",
+     NULL},
+    {"a device id that the kind has fixed is ignored", "IotJsonPathContent",
+     "\"typeName\":\"hr\",\"typeMatchExpression\":\"$.a\",\"deviceIdExpression\":\"$.b[\","
+     "\"timestampExpression\":7",
+     NULL},
+    {"IotCentralJsonPathContent has no other name", "IotCentralJsonPathContentTemplate",
+     "\"typeName\":\"hr\",\"typeMatchExpression\":\"$.a\"", "line 1, column 65: expected"},
+    {"a wrong second line is told there", "CalculatedContent",
+     USUAL ",\n\n   \"patientIdExpression\": \"$.a[\"" VALUE,
+     "line 4, column 27: 'patientIdExpression': JSONPath: expected"},
     {"no language in a JSONPath-only kind", "JsonPathContent",
      LEGACY ",\"defaultExpressionLanguage\":\"JsonPath\"", "unknown member"},
 };
@@ -164,11 +216,12 @@ static const char *apply(const struct device_mapping *mapping, const char *body)
 
     vg_buf_fini(&out);
     vg_buf_init(&out, 0);
-    st = device_envelope_build(&arena, vg_slice_of(body), props, 2, system, 2, &envelope, &err);
+    st = device_envelope_build(mapping, &arena, vg_slice_of(body), props, 2, system, 2, &envelope,
+                               &err);
     if (st == VG_OK)
         st = device_mapping_apply(mapping, &envelope.root, &arena, &tail, NULL, &err);
     for (struct measurement *m = first; m; m = m->next) {
-        (void)value_time_text(m->occurrence_us, time);
+        (void)value_ticks_text(m->occurrence_us, m->occurrence_tenths, time);
         vg_buf_printf(&out, "%.*s %.*s %s", VG_FMT(m->type), VG_FMT(m->device_id), time + 11);
         if (m->patient_id.ptr)
             vg_buf_printf(&out, " p=%.*s", VG_FMT(m->patient_id));
@@ -204,7 +257,9 @@ static const struct {
     {"an empty body is null", "CalculatedContent", USUAL VALUE, "", "!none", NULL},
     {"not JSON", "CalculatedContent", USUAL VALUE, "{\"hr\":", "!connector.json", NULL},
     {"text behind the value is an error", "CalculatedContent", USUAL VALUE, "{} x",
-     "!connector.json", NULL},
+     "!connector.json", "!none"},
+    {"the value is read, what is behind it is not", "CalculatedContent", USUAL VALUE,
+     "{\"hr\":72,\"id\":\"a\"," T "}\n{\"hr\":73}", "!connector.json", "hr a 10:00:00Z hr=72;"},
     {"lenient JSON is read", "CalculatedContent", USUAL VALUE,
      "{hr:72, /* beats */ 'id':'a', t:'2026-03-14T10:00:00Z',}", "hr a 10:00:00Z hr=72;", NULL},
     {"a required value that is null", "CalculatedContent", USUAL VALUE,
@@ -299,6 +354,124 @@ static const struct {
     {"a property stays a text", "CalculatedContent",
      JMES("Body", "Properties.\\\"iothub-creation-time-utc\\\""), "{" T "}",
      "x bed-4 10:00:00Z v=2026-03-14T09:00:00Z;", NULL},
+    {"an ordinary Microsoft date is a time", "CalculatedContent",
+     "\"typeName\":\"x\",\"typeMatchExpression\":\"$.Body\",\"deviceIdExpression\":\"$.Body.t\","
+     "\"timestampExpression\":\"$.Body.t\",\"values\":[{\"valueName\":\"v\",\"valueExpression\":"
+     "\"$.Body.t\"}]",
+     "{\"t\":\"/Date(1549061161000)/\"}",
+     "x /Date(1549061161000)/ 22:46:01Z v=/Date(1549061161000)/;",
+     "x 02/01/2019 22:46:01 22:46:01Z v=02/01/2019 22:46:01;"},
+    {"a time with an offset", "CalculatedContent", USUAL VALUE,
+     "{\"hr\":1,\"id\":\"a\",\"t\":\"2026-03-14T12:00:00+02:00\"}", "hr a 10:00:00Z hr=1;", NULL},
+    {"a time without a zone is UTC", "CalculatedContent", USUAL VALUE,
+     "{\"hr\":1,\"id\":\"a\",\"t\":\"2026-03-14T10:00:00\"}", "hr a 10:00:00Z hr=1;", NULL},
+    {"a time of seven digits", "CalculatedContent", USUAL VALUE,
+     "{\"hr\":1,\"id\":\"a\",\"t\":\"2026-03-14T10:00:00.1234567Z\"}",
+     "hr a 10:00:00.1234567Z hr=1;", NULL},
+    {"epoch seconds are no time", "CalculatedContent", USUAL VALUE,
+     "{\"hr\":1,\"id\":\"a\",\"t\":1549061161}", "!connector.wrong_type", NULL},
+    {"a number as device id", "CalculatedContent", USUAL VALUE, "{\"hr\":1,\"id\":12," T "}",
+     "hr 12 10:00:00Z hr=1;", NULL},
+    {"a blank device id", "CalculatedContent", USUAL VALUE, "{\"hr\":1,\"id\":\"  \"," T "}",
+     "!connector.missing_value", NULL},
+    {"a truth as a required value", "CalculatedContent", USUAL VALUE,
+     "{\"hr\":true,\"id\":\"a\"," T "}", "hr a 10:00:00Z hr=true;", "hr a 10:00:00Z hr=True;"},
+    {"a real number's zeros", "CalculatedContent", USUAL VALUE, "{\"hr\":65.50,\"id\":\"a\"," T "}",
+     "hr a 10:00:00Z hr=65.5;", NULL},
+    {"a text's zeros stay", "CalculatedContent", USUAL VALUE,
+     "{\"hr\":\"65.50\",\"id\":\"a\"," T "}", "hr a 10:00:00Z hr=65.50;", NULL},
+    {"a large number", "CalculatedContent", USUAL VALUE, "{\"hr\":1e16,\"id\":\"a\"," T "}",
+     "hr a 10:00:00Z hr=1E+16;", NULL},
+    {"an integer beyond 64 bits", "CalculatedContent", USUAL VALUE,
+     "{\"hr\":9223372036854775808,\"id\":\"a\"," T "}", "!connector.wrong_type", NULL},
+    {"an optional integer beyond 64 bits is absent", "CalculatedContent",
+     USUAL ",\"values\":[{\"valueName\":\"x\",\"valueExpression\":\"$.matchedToken.x\"}]",
+     "{\"hr\":1,\"x\":99999999999999999999,\"id\":\"a\"," T "}", "hr a 10:00:00Z;", NULL},
+    {"hexadecimal, octal, and a minus before a nought", "CalculatedContent",
+     USUAL ",\"values\":[{\"valueName\":\"a\",\"valueExpression\":\"$.matchedToken.hr\"},{"
+           "\"valueName\":\"b\",\"valueExpression\":\"$.matchedToken.x\"},{\"valueName\":\"c\","
+           "\"valueExpression\":\"$.matchedToken.y\"}]",
+     "{\"hr\":0x1F,\"x\":017,\"y\":-017,\"id\":\"a\"," T "}", "hr a 10:00:00Z a=31 b=15 c=-17;",
+     NULL},
+    {"two values of one name", "CalculatedContent",
+     USUAL ",\"values\":[{\"valueName\":\"a\",\"valueExpression\":\"$.matchedToken.hr\"},{"
+           "\"valueName\":\"a\",\"valueExpression\":\"$.matchedToken.x\"}]",
+     "{\"hr\":1,\"x\":2,\"id\":\"a\"," T "}", "hr a 10:00:00Z a=1 a=2;", NULL},
+    {"the last of two members counts", "CalculatedContent", USUAL VALUE,
+     "{\"hr\":1,\"hr\":2,\"id\":\"a\"," T "}", "hr a 10:00:00Z hr=2;", NULL},
+    {"an optional blank text is kept", "CalculatedContent",
+     USUAL ",\"values\":[{\"valueName\":\"x\",\"valueExpression\":\"$.matchedToken.x\"}]",
+     "{\"hr\":1,\"x\":\"  \",\"id\":\"a\"," T "}", "hr a 10:00:00Z x=  ;", NULL},
+    {"an optional null is absent", "CalculatedContent",
+     USUAL ",\"values\":[{\"valueName\":\"x\",\"valueExpression\":\"$.matchedToken.x\"}]",
+     "{\"hr\":1,\"x\":null,\"id\":\"a\"," T "}", "hr a 10:00:00Z;", NULL},
+    {"a patient id that is no text is absent", "CalculatedContent",
+     USUAL ",\"patientIdExpression\":\"$.Body.p\"" VALUE, "{\"hr\":1,\"p\":{},\"id\":\"a\"," T "}",
+     "hr a 10:00:00Z hr=1;", NULL},
+    {"two patient ids are an error", "CalculatedContent",
+     USUAL ",\"patientIdExpression\":\"$.Body.p[*]\"" VALUE,
+     "{\"hr\":1,\"p\":[1,2],\"id\":\"a\"," T "}", "!connector.ambiguous", NULL},
+    {"what the device id lacks is told before the time", "CalculatedContent", USUAL VALUE,
+     "{\"hr\":1,\"id\":{},\"t\":\"x\"}", "!connector.wrong_type", NULL},
+    {"a matched token that is a member of the message already", "CalculatedContent",
+     "\"typeName\":\"x\",\"typeMatchExpression\":\"$.Body.hr\",\"deviceIdExpression\":"
+     "\"$.SystemProperties.iothub-connection-device-id\",\"timestampExpression\":\"$.Body.t\","
+     "\"values\":[{\"valueName\":\"v\",\"valueExpression\":\"$..matchedToken\"}]",
+     "{\"hr\":7," T "}", "x bed-4 10:00:00Z v=7;", NULL},
+    {"the older kinds reach nothing beside the token", "JsonPathContent",
+     "\"typeName\":\"hr\",\"typeMatchExpression\":\"$..[?(@hr)]\",\"deviceIdExpression\":"
+     "\"$.Body.id\",\"timestampExpression\":\"$.t\"",
+     "{\"hr\":72,\"id\":\"a\"," T "}", "!connector.missing_value", NULL},
+    {"a filter's $ is the token in the older kinds", "JsonPathContent",
+     "\"typeName\":\"hr\",\"typeMatchExpression\":\"$..[?(@hr)]\",\"deviceIdExpression\":\"$.id\","
+     "\"timestampExpression\":\"$.t\",\"values\":[{\"valueName\":\"v\",\"valueExpression\":"
+     "\"$.l[?(@.k == $.id)].v\"}]",
+     "{\"hr\":72,\"id\":\"a\",\"l\":[{\"k\":\"b\",\"v\":1},{\"k\":\"a\",\"v\":2}]," T "}",
+     "hr a 10:00:00Z v=2;", NULL},
+    {"a nested match is another measurement, the outer first", "JsonPathContent",
+     "\"typeName\":\"hr\",\"typeMatchExpression\":\"$..[?(@hr)]\",\"deviceIdExpression\":\"$.id\","
+     "\"timestampExpression\":\"$.t\"",
+     "{\"hr\":{\"hr\":1,\"id\":\"b\"," T "},\"id\":\"a\"," T "}", "hr a 10:00:00Z;hr b 10:00:00Z;",
+     NULL},
+    {"an explicit null matches", "CalculatedContent",
+     USUAL ",\"values\":[{\"valueName\":\"x\",\"valueExpression\":\"$.matchedToken.hr\"}]",
+     "{\"hr\":null,\"id\":\"a\"," T "}", "hr a 10:00:00Z;", NULL},
+    {"the time when it was received, where the device gives none", "IotJsonPathContent",
+     "\"typeName\":\"hr\",\"typeMatchExpression\":\"$..[?(@Body.hr)]\",\"timestampExpression\":"
+     "\"x\"",
+     "{\"hr\":5}", "hr bed-4 09:00:00Z;", NULL},
+    {"a record of IoT Central", "IotCentralJsonPathContent",
+     "\"typeName\":\"hr\",\"typeMatchExpression\":\"$.Body[?(@telemetry.hr)]\",\"values\":[{"
+     "\"valueName\":\"hr\",\"valueExpression\":\"$.telemetry.hr\"}]",
+     "[{\"deviceId\":\"c\",\"enqueuedTime\":\"2026-03-14T10:00:00Z\",\"telemetry\":{\"hr\":1}}]",
+     "hr c 10:00:00Z hr=1;", NULL},
+    {"either of two projections matches each element", "CalculatedContent",
+     JMES("Body.x[?hr] || Body.l[?hr]", "matchedToken.hr"), "{\"l\":[{\"hr\":1},{\"hr\":2}]," T "}",
+     "x bed-4 10:00:00Z v=1;x bed-4 10:00:00Z v=2;", NULL},
+    {"a projection behind a pipe matches each element", "CalculatedContent",
+     JMES("Body.o | l[*]", "matchedToken"), "{\"o\":{\"l\":[1,2]}," T "}",
+     "x bed-4 10:00:00Z v=1;x bed-4 10:00:00Z v=2;", NULL},
+    {"an object is filtered as a list of one", "CalculatedContent",
+     JMES("to_array(Body)[?hr]", "matchedToken.hr"), "{\"hr\":4," T "}", "x bed-4 10:00:00Z v=4;",
+     NULL},
+    {"filtering an object gives nothing", "CalculatedContent", JMES("Body[?hr]", "matchedToken.hr"),
+     "{\"hr\":4," T "}", "!none", NULL},
+    {"a pipe takes the one element", "CalculatedContent", JMES("Body", "Body.l[?hr].hr | [0]"),
+     "{\"l\":[{\"hr\":7},{\"hr\":8}]," T "}", "x bed-4 10:00:00Z v=7;", NULL},
+    {"a calculated text", "CalculatedContent",
+     JMES("Body", "join('-', [Body.a, to_string(Body.n)])"), "{\"a\":\"x\",\"n\":1.50," T "}",
+     "x bed-4 10:00:00Z v=x-1.5;", NULL},
+    {"milliseconds since 1970", "CalculatedContent",
+     "\"typeName\":\"x\",\"typeMatchExpression\":\"$.Body\",\"deviceIdExpression\":"
+     "\"$.SystemProperties.iothub-connection-device-id\",\"timestampExpression\":{\"value\":"
+     "\"fromUnixTimestampMs(Body.ms)\",\"language\":\"JmesPath\"},\"values\":[]",
+     "{\"ms\":1549061161250}", "x bed-4 22:46:01.25Z;", NULL},
+    {"a division of integers", "CalculatedContent", JMES("Body", "divide(`40`, `50`)"), "{" T "}",
+     "x bed-4 10:00:00Z v=0.8;", "x bed-4 10:00:00Z v=0;"},
+    {"a division by nought", "CalculatedContent", JMES("Body", "divide(`40`, `0`)"), "{" T "}",
+     "!jmespath.range", NULL},
+    {"a division by 0.0", "CalculatedContent", JMES("Body", "divide(`40`, `0.0`)"), "{" T "}",
+     "!jmespath.range", "x bed-4 10:00:00Z v=Infinity;"},
     {"a Boolean", "CalculatedContent", JMES("Body", "!Body.nothing"), "{" T "}",
      "x bed-4 10:00:00Z v=true;", "x bed-4 10:00:00Z v=True;"},
 };
@@ -452,8 +625,8 @@ static void check_pair(const struct vg_json *pair)
     if (message.len == 0 && !CHECK(read_fixture(vg_json_get_text(pair, "message"), &message)))
         return;
     if (vg_slice_is(vg_json_get_text(pair, "messageIs"), "body")) {
-        if (!CHECK(device_envelope_build(&arena, message, NULL, 0, NULL, 0, &envelope, &err) ==
-                   VG_OK))
+        if (!CHECK(device_envelope_build(mapping, &arena, message, NULL, 0, NULL, 0, &envelope,
+                                         &err) == VG_OK))
             return;
         root = &envelope.root;
     } else {

@@ -708,16 +708,6 @@ enum vg_status jmespath_compile(struct vg_arena *arena, struct vg_slice text, bo
     return VG_OK;
 }
 
-bool jmespath_is_projection(const struct jmespath *path)
-{
-    const struct node *node = path->root;
-
-    /* a.b[*] reads as a chain of a and b[*]; a pipe is one, too. */
-    while (node->kind == NODE_CHAIN && node->right != &current_node)
-        node = node->right;
-    return node->kind == NODE_LIST || node->kind == NODE_VALUES || node->kind == NODE_FILTER;
-}
-
 /* ---- running ---- */
 
 static const struct vg_json *evaluate(struct run *run, const struct node *node,
@@ -854,6 +844,15 @@ static int order_numbers(const struct value_number *x, const struct value_number
     return x->real < y->real ? -1 : x->real > y->real;
 }
 
+/* For the reference a date of the message is no text: it equals the same date only. */
+static bool is_same_date(const struct vg_json *a, const struct vg_json *b)
+{
+    int64_t x = 0, y = 0;
+
+    return value_is_date(a) && value_is_date(b) && value_date_ticks(a->text, &x) &&
+           value_date_ticks(b->text, &y) && x == y;
+}
+
 static bool is_equal(struct run *run, const struct vg_json *a, const struct vg_json *b)
 {
     struct value_number x, y;
@@ -868,9 +867,9 @@ static bool is_equal(struct run *run, const struct vg_json *a, const struct vg_j
         return false;
     switch (a->type) {
     case VG_JSON_STRING:
-        if (run->is_medtech && value_is_date(a) != value_is_date(b))
-            return false; /* a date is no text there */
-        return vg_slice_eq(a->text, b->text);
+        return run->is_medtech && (value_is_date(a) || value_is_date(b))
+                   ? is_same_date(a, b)
+                   : vg_slice_eq(a->text, b->text);
     case VG_JSON_ARRAY:
         for (i = a->child, k = b->child; i && k; i = i->next, k = k->next)
             if (!is_equal(run, i, k))
@@ -1143,13 +1142,43 @@ static const struct vg_json *evaluate(struct run *run, const struct node *node,
     return NULL;
 }
 
+/* Is what `node` gives a projection's result? Of a || b and a && b it is the chosen side's. */
+static bool is_projection(struct run *run, const struct node *node, const struct vg_json *at)
+{
+    const struct vg_json *left;
+
+    switch (node->kind) {
+    case NODE_LIST:
+    case NODE_VALUES:
+    case NODE_FILTER:
+        return true;
+    case NODE_CHAIN: /* a.b[*] reads as a chain of a and b[*]; a pipe is one, too */
+        if (node->right == &current_node)
+            return false;
+        left = evaluate(run, node->left, at);
+        return left && is_projection(run, node->right, left);
+    case NODE_OR:
+    case NODE_AND:
+        left = evaluate(run, node->left, at);
+        if (!left)
+            return false;
+        return is_projection(
+            run, is_truthy(left) == (node->kind == NODE_OR) ? node->left : node->right, at);
+    default:
+        return false;
+    }
+}
+
 enum vg_status jmespath_run(const struct jmespath *path, const struct vg_json *root,
                             struct vg_arena *arena, uint64_t *steps_left,
-                            const struct vg_json **ret_result, struct vg_err *err)
+                            const struct vg_json **ret_result, bool *ret_is_projection,
+                            struct vg_err *err)
 {
     struct run run = {arena, steps_left, err, VG_OK, path->is_medtech};
     const struct vg_json *result = evaluate(&run, path->root, root);
 
+    *ret_is_projection = run.status == VG_OK && result && result->type == VG_JSON_ARRAY &&
+                         is_projection(&run, path->root, root);
     if (run.status == VG_OK && !result)
         (void)stop(&run, "jmespath.type", "no result");
     if (run.status == VG_OK)

@@ -20,15 +20,15 @@ VG_CHECK enum vg_status jmespath_compile(struct vg_arena *arena, struct vg_slice
                                          bool is_medtech, const struct jmespath **ret_path,
                                          struct vg_err *err);
 
-/* The result of a projection (a[*], a.*, a[], a[1:], a[?…]): its elements are as many results. */
-bool jmespath_is_projection(const struct jmespath *path);
-
 /* Runs the expression over `root`. The result lives in `arena` or is a part of root (never NULL;
  * what is not there is a JSON null). Every value looked at takes one off *steps_left. VG_REJECT
  * jmespath.budget (no steps left), jmespath.type (an argument that the function cannot take),
- * jmespath.range (a result that there is no number or time for), connector.memory. */
+ * jmespath.range (a result that there is no number or time for), connector.memory.
+ * *ret_is_projection: the result is a projection's (a[*], a.*, a[], a[1:], a[?…]), whose elements
+ * are as many results. */
 VG_CHECK enum vg_status jmespath_run(const struct jmespath *path, const struct vg_json *root,
                                      struct vg_arena *arena, uint64_t *steps_left,
-                                     const struct vg_json **ret_result, struct vg_err *err);
+                                     const struct vg_json **ret_result, bool *ret_is_projection,
+                                     struct vg_err *err);
 
 #endif

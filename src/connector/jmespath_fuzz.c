@@ -29,11 +29,14 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
         } else {
             const struct vg_json *first = NULL, *second = NULL;
             uint64_t steps = 20000, again = 20000;
-            enum vg_status st = jmespath_run(compiled, root, &arena, &steps, &first, &err);
+            bool is_projection;
+            enum vg_status st =
+                jmespath_run(compiled, root, &arena, &steps, &first, &is_projection, &err);
 
             if (st == VG_OK ? !first : !err.code)
                 abort();
-            if (jmespath_run(compiled, root, &arena, &again, &second, &err) == VG_OK &&
+            if (jmespath_run(compiled, root, &arena, &again, &second, &is_projection, &err) ==
+                    VG_OK &&
                 (st != VG_OK || first->type != second->type || first->count != second->count ||
                  steps != again))
                 abort();

@@ -47,15 +47,16 @@ static const char *run(const char *expression, const char *json, bool is_medtech
     struct vg_arena arena;
     struct vg_json *root;
     struct vg_err err = {0};
+    bool is_projection;
 
     vg_buf_clear(&out);
     vg_arena_init(&arena, 0);
     if (vg_json_parse(&arena, vg_slice_of(json), &lenient, &root, NULL, &err) != VG_OK ||
         jmespath_compile(&arena, vg_slice_of(expression), is_medtech, &compiled, &err) != VG_OK ||
-        jmespath_run(compiled, root, &arena, &steps, &result, &err) != VG_OK) {
+        jmespath_run(compiled, root, &arena, &steps, &result, &is_projection, &err) != VG_OK) {
         vg_buf_printf(&out, "!%s", err.code);
     } else {
-        if (jmespath_is_projection(compiled) && result->type == VG_JSON_ARRAY)
+        if (is_projection)
             vg_buf_printf(&out, "*");
         print(result);
     }

@@ -420,6 +420,20 @@ static enum vg_status read_regex(struct reader *r, struct side *side)
                          &side->regex, r->err);
 }
 
+/* =~ '/pattern/flags' is =~ /pattern/flags. */
+static enum vg_status take_quoted_regex(struct reader *r, struct side *side)
+{
+    struct vg_slice text = side->literal.text;
+
+    if (side->is_path || side->regex || side->literal.type != VG_JSON_STRING)
+        return VG_OK;
+    for (size_t i = text.len; i > 1; i--)
+        if (text.ptr[i - 1] == '/')
+            return regex_compile(r->arena, (struct vg_slice){text.ptr + 1, i - 2},
+                                 vg_slice_from(text, i), &side->regex, r->err);
+    return syntax(r, "expected /regex/ behind =~");
+}
+
 static enum vg_status read_side(struct reader *r, struct side *side)
 {
     static const struct {
@@ -516,6 +530,8 @@ static enum vg_status read_filter(struct reader *r, const struct term **ret)
             if (!read_compare(r, &leaf->compare))
                 return syntax(r, "expected an operator or )");
             st = read_side(r, &leaf->right);
+            if (st == VG_OK && leaf->compare == COMPARE_MATCH)
+                st = take_quoted_regex(r, &leaf->right);
             if (st != VG_OK)
                 return st;
             skip_blanks(r);
@@ -779,10 +795,27 @@ static int order_numbers(const struct value_number *x, const struct value_number
     return x->real < y->real ? -1 : x->real > y->real;
 }
 
+/* For the reference a string of the message that looks like a date is a date, and equals a text
+ * that is its ISO form. Both sides are scalars. */
+static bool is_equal_date(const struct vg_json *a, const struct vg_json *b, bool is_strict)
+{
+    int64_t x = 0, y = 0;
+    char iso[64];
+
+    if (value_is_date(a) && value_is_date(b))
+        return value_date_ticks(a->text, &x) && value_date_ticks(b->text, &y) && x == y;
+    return !is_strict && value_is_date(a) && b->type == VG_JSON_STRING &&
+           vg_slice_eq(b->text, (struct vg_slice){iso, value_date_iso(a, iso)});
+}
+
 /* Same type and equal; integer and real compare by value. */
-static bool is_equal(const struct vg_json *a, const struct vg_json *b)
+static bool is_equal(const struct run *run, const struct vg_json *a, const struct vg_json *b,
+                     bool is_strict)
 {
     struct value_number x, y;
+
+    if (run->is_medtech && (value_is_date(a) || value_is_date(b)))
+        return is_equal_date(a, b, is_strict);
 
     if (both_numbers(a, b, &x, &y))
         return !isnan(x.real) && !isnan(y.real) && order_numbers(&x, &y) == 0;
@@ -798,7 +831,14 @@ static bool coerce(const struct vg_json *value, const struct vg_json *like,
 
     switch (value->type) {
     case VG_JSON_NUMBER:
-        return value_number(value, ret);
+        if (!value_number(value, ret))
+            return false;
+        if (like->type == VG_JSON_TRUE || like->type == VG_JSON_FALSE) {
+            bool is_true = ret->real < 0 || ret->real > 0;
+
+            *ret = (struct value_number){.is_integer = true, .integer = is_true, .real = is_true};
+        }
+        return true;
     case VG_JSON_TRUE:
     case VG_JSON_FALSE:
         *ret = (struct value_number){.is_integer = true,
@@ -838,6 +878,14 @@ static bool is_ordered(struct run *run, enum compare compare, const struct vg_js
 
     if (a->type == VG_JSON_NULL || b->type == VG_JSON_NULL) {
         order = (a->type != VG_JSON_NULL) - (b->type != VG_JSON_NULL);
+    } else if (run->is_medtech && (value_is_date(a) || value_is_date(b))) {
+        int64_t ticks = 0, other = 0;
+
+        if (!value_is_date(a) || b->type != VG_JSON_STRING || !value_date_ticks(a->text, &ticks) ||
+            !value_date_ticks(b->text, &other))
+            return stop(run, "jsonpath.compare",
+                        "a JSONPath filter compares a date with something that is none");
+        order = ticks < other ? -1 : ticks > other;
     } else if (a->type == VG_JSON_STRING && b->type == VG_JSON_STRING) {
         order = vg_slice_cmp(a->text, b->text);
     } else {
@@ -887,11 +935,11 @@ static bool compare_right(void *ctx, const struct vg_json *right)
     switch (compare) {
     case COMPARE_EQ:
     case COMPARE_STRICT_EQ:
-        c->is_true = is_equal(c->left, right);
+        c->is_true = is_equal(c->run, c->left, right, compare == COMPARE_STRICT_EQ);
         break;
     case COMPARE_NE:
     case COMPARE_STRICT_NE:
-        c->is_true = !is_equal(c->left, right);
+        c->is_true = !is_equal(c->run, c->left, right, compare == COMPARE_STRICT_NE);
         break;
     case COMPARE_LT:
     case COMPARE_LE:

@@ -25,12 +25,12 @@ static void put_text(struct vg_buf *out, struct vg_slice text)
         vg_buf_put(out, VG_SLICE("null"));
 }
 
-static void put_time(struct vg_buf *out, int64_t time_us)
+static void put_time(struct vg_buf *out, int64_t time_us, unsigned tenths)
 {
     char text[40];
 
     vg_buf_put_byte(out, '"');
-    vg_buf_put(out, (struct vg_slice){text, value_time_text(time_us, text)});
+    vg_buf_put(out, (struct vg_slice){text, value_ticks_text(time_us, tenths, text)});
     vg_buf_put_byte(out, '"');
 }
 
@@ -39,9 +39,9 @@ void measurement_write(struct vg_buf *out, const struct measurement *m)
     vg_buf_put(out, VG_SLICE("{\"Type\":"));
     put_text(out, m->type);
     vg_buf_put(out, VG_SLICE(",\"OccurrenceTimeUtc\":"));
-    put_time(out, m->occurrence_us);
+    put_time(out, m->occurrence_us, m->occurrence_tenths);
     vg_buf_put(out, VG_SLICE(",\"IngestionTimeUtc\":"));
-    put_time(out, m->ingestion_us);
+    put_time(out, m->ingestion_us, 0);
     vg_buf_put(out, VG_SLICE(",\"DeviceId\":"));
     put_text(out, m->device_id);
     vg_buf_put(out, VG_SLICE(",\"PatientId\":"));

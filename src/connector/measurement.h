@@ -14,6 +14,7 @@ struct measurement_value {
 struct measurement {
     struct vg_slice type, device_id, patient_id, encounter_id, correlation_id;
     int64_t occurrence_us;
+    unsigned occurrence_tenths; /* of a microsecond: what the normalized form shows besides */
     int64_t ingestion_us;
     struct measurement_value *values; /* in template order */
     struct measurement *next;

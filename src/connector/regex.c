@@ -51,7 +51,7 @@ struct compiler {
     struct vg_arena *arena;
     struct regex *re;
     const char *at, *end;
-    bool is_multiline, is_dotall, is_extended;
+    bool is_multiline, is_dotall;
     unsigned depth;
     const char *trouble;
 };
@@ -447,13 +447,8 @@ static void parse_alternatives(struct compiler *c)
 {
     uint32_t start = c->re->count;
 
-    while (c->at < c->end && *c->at != ')' && *c->at != '|' && !c->trouble) {
-        if (c->is_extended && (*c->at == ' ' || *c->at == '\t' || *c->at == '\n')) {
-            c->at++;
-            continue;
-        }
+    while (c->at < c->end && *c->at != ')' && *c->at != '|' && !c->trouble)
         parse_repeat(c);
-    }
     if (c->at < c->end && *c->at == '|' && !c->trouble) {
         uint32_t jump;
 
@@ -495,8 +490,7 @@ enum vg_status regex_compile(struct vg_arena *arena, struct vg_slice pattern, st
         case 's':
             c.is_dotall = true;
             break;
-        case 'x':
-            c.is_extended = true;
+        case 'x': /* there: groups without a name keep nothing; here none does */
             break;
         default:
             return vg_fail(err, VG_REJECT, "connector.regex", 0,

@@ -18,7 +18,7 @@ static const struct {
     {"a$", "m", "a\nb", true},
     {"a.c", "", "a\nc", false},
     {"a.c", "s", "a\nc", true},
-    {"a b c", "x", "abc", true},
+    {"a b c", "x", "abc", false},
     {"ABC", "i", "xabcx", true},
     {"[A-C]+$", "i", "abc", true},
     {"[^a]", "i", "A", false},

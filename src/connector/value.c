@@ -1,4 +1,4 @@
-/* value.c -- a selected JSON token becomes a number, a text or a time.
+/* value.c -- a selected JSON token becomes a number or a text. (value_time.c: a time.)
  *
  * The hot path copies nothing: a number that is already in its canonical form, and every string, is
  * a view of the message. Only numbers such as 65.50 or 1e3 are formatted anew, into the arena.
@@ -7,13 +7,10 @@
  */
 #include "connector/value.h"
 
-#include "base/clock.h"
-
 #include <errno.h>
 #include <math.h>
 #include <stdio.h>
 #include <stdlib.h>
-#include <strings.h>
 
 static bool is_digit(char c)
 {
@@ -31,9 +28,8 @@ static bool parse_real(struct vg_slice text, double *ret)
     return *end == '\0';
 }
 
-/* 0x1F and 017 of lenient JSON. */
-static bool parse_radix(struct vg_slice digits, int base, bool is_negative,
-                        struct value_number *ret)
+/* 0x1F and 017 of lenient JSON, all 64 bits: the highest is the sign. Not behind a minus. */
+static bool parse_radix(struct vg_slice digits, int base, struct value_number *ret)
 {
     char copy[80];
     char *end;
@@ -41,12 +37,10 @@ static bool parse_radix(struct vg_slice digits, int base, bool is_negative,
     if (!vg_slice_to_cstr(digits, copy, sizeof(copy)) || digits.len == 0)
         return false;
     errno = 0;
-    unsigned long long number = strtoull(copy, &end, base);
-
-    if (*end || errno || number > INT64_MAX)
+    ret->integer = (int64_t)strtoull(copy, &end, base);
+    if (*end || errno)
         return false;
     ret->is_integer = true;
-    ret->integer = is_negative ? -(int64_t)number : (int64_t)number;
     ret->real = (double)ret->integer;
     return true;
 }
@@ -64,13 +58,14 @@ bool value_number(const struct vg_json *value, struct value_number *ret)
 
     struct vg_slice digits = is_negative ? vg_slice_from(text, 1) : text;
 
-    if (digits.len > 2 && digits.ptr[0] == '0' && (digits.ptr[1] == 'x' || digits.ptr[1] == 'X'))
-        return parse_radix(vg_slice_from(digits, 2), 16, is_negative, ret);
+    if (!is_negative && digits.len > 2 && digits.ptr[0] == '0' &&
+        (digits.ptr[1] == 'x' || digits.ptr[1] == 'X'))
+        return parse_radix(vg_slice_from(digits, 2), 16, ret);
     for (size_t i = 0; i < digits.len; i++)
         has_point |= !is_digit(digits.ptr[i]);
     if (!has_point) {
-        if (digits.len > 1 && digits.ptr[0] == '0')
-            return parse_radix(vg_slice_from(digits, 1), 8, is_negative, ret);
+        if (!is_negative && digits.len > 1 && digits.ptr[0] == '0')
+            return parse_radix(vg_slice_from(digits, 1), 8, ret);
         if (digits.len > 0 && digits.len < 19) {
             int64_t number = 0;
 
@@ -164,41 +159,6 @@ size_t value_real_text(double real, int digits_max, char out[static 64])
     return (size_t)used;
 }
 
-/* The shape alone: a digit first and T at the eleventh place, then a clock with seconds. */
-bool value_is_date(const struct vg_json *value)
-{
-    static const char shape[] = "dddd-dd-ddTdd:dd:dd";
-    struct vg_slice text;
-    size_t i, digits = 0;
-    int64_t time_us;
-
-    if (value->type != VG_JSON_STRING || !value->source.ptr)
-        return false;
-    text = value->text;
-    if (text.len < sizeof(shape) - 1 || text.len > 40 || text.ptr[17] > '5')
-        return false;
-    for (i = 0; shape[i]; i++)
-        if (shape[i] == 'd' ? !is_digit(text.ptr[i]) : text.ptr[i] != shape[i])
-            return false;
-    if (i < text.len && text.ptr[i] == '.')
-        for (i++; i < text.len && is_digit(text.ptr[i]); i++)
-            digits++;
-    if (digits > 7 || (i == text.len && text.ptr[i - 1] == '.'))
-        return false;
-    return vg_time_parse(text, &time_us, NULL);
-}
-
-/* How .NET prints a date where nobody says how. */
-static size_t date_text(struct vg_slice date, char out[static 64])
-{
-    char iso[40];
-    int64_t time_us = 0;
-
-    (void)vg_time_parse(date, &time_us, NULL);
-    (void)vg_time_format(time_us, 0, iso); /* yyyy-MM-ddTHH:mm:ssZ */
-    return (size_t)snprintf(out, 64, "%.2s/%.2s/%.4s %.8s", iso + 5, iso + 8, iso, iso + 11);
-}
-
 bool value_text(struct vg_arena *arena, const struct vg_json *value, bool is_medtech,
                 struct vg_slice *ret)
 {
@@ -219,7 +179,7 @@ bool value_text(struct vg_arena *arena, const struct vg_json *value, bool is_med
     case VG_JSON_STRING:
         *ret = value->text.ptr ? value->text : VG_SLICE("");
         if (is_medtech && value_is_date(value))
-            *ret = vg_arena_dup(arena, (struct vg_slice){text, date_text(value->text, text)});
+            *ret = vg_arena_dup(arena, (struct vg_slice){text, value_date_text(value, text)});
         return ret->ptr != NULL;
     case VG_JSON_ARRAY:
     case VG_JSON_OBJECT:
@@ -241,196 +201,23 @@ bool value_text(struct vg_arena *arena, const struct vg_json *value, bool is_med
     return ret->ptr != NULL;
 }
 
-/* ---- times ---- */
-
-/* "hh:mm[:ss[.f]]" as microseconds of the day; *text is left behind it. */
-static bool parse_clock(struct vg_slice *text, int64_t *ret_us)
-{
-    int64_t part[3] = {0, 0, 0}, us = 0, scale = VG_SECOND_US;
-    int parts = 0;
-
-    while (parts < 3) {
-        size_t n = 0;
-
-        while (n < text->len && n < 2 && is_digit(text->ptr[n]))
-            part[parts] = part[parts] * 10 + (text->ptr[n++] - '0');
-        if (n == 0)
-            return false;
-        *text = vg_slice_from(*text, n);
-        if (++parts == 3 || text->len == 0 || text->ptr[0] != ':')
-            break;
-        *text = vg_slice_from(*text, 1);
-    }
-    if (parts < 2 || part[0] > 23 || part[1] > 59 || part[2] > 59)
-        return false;
-    if (parts == 3 && text->len > 1 && text->ptr[0] == '.') {
-        size_t n = 1;
-
-        for (; n < text->len && is_digit(text->ptr[n]); n++) {
-            scale /= 10;
-            us += (text->ptr[n] - '0') * scale;
-        }
-        if (n == 1)
-            return false;
-        *text = vg_slice_from(*text, n);
-    }
-    *ret_us = part[0] * VG_HOUR_US + part[1] * VG_MINUTE_US + part[2] * VG_SECOND_US + us;
-    return true;
-}
-
-static bool parse_number(struct vg_slice *text, size_t digits_max, int *ret)
-{
-    size_t n = 0;
-
-    *ret = 0;
-    while (n < text->len && n < digits_max && is_digit(text->ptr[n]))
-        *ret = *ret * 10 + (text->ptr[n++] - '0');
-    *text = vg_slice_from(*text, n);
-    return n > 0;
-}
-
-static bool cut_char(struct vg_slice *text, char c)
-{
-    if (text->len == 0 || text->ptr[0] != c)
-        return false;
-    *text = vg_slice_from(*text, 1);
-    return true;
-}
-
-static bool make_day(int year, int month, int day, int64_t *ret_us)
-{
-    int64_t days;
-    int y, m, d;
-
-    if (year < 1 || year > 9999 || month < 1 || month > 12 || day < 1 || day > 31)
-        return false;
-    days = vg_date_days(year, month, day);
-    vg_date_civil(days, &y, &m, &d);
-    *ret_us = days * VG_DAY_US;
-    return y == year && m == month && d == day;
-}
-
-/* yyyy-MM-dd[ |T]HH:mm[:ss][Z], or the day alone. */
-static bool parse_iso_like(struct vg_slice text, int64_t *ret_us)
-{
-    int year, month, day;
-    int64_t day_us, clock_us = 0;
-
-    if (!parse_number(&text, 4, &year) || !cut_char(&text, '-') ||
-        !parse_number(&text, 2, &month) || !cut_char(&text, '-') || !parse_number(&text, 2, &day) ||
-        !make_day(year, month, day, &day_us))
-        return false;
-    if (text.len > 0) {
-        if (!cut_char(&text, ' ') && !cut_char(&text, 'T'))
-            return false;
-        if (!parse_clock(&text, &clock_us))
-            return false;
-        if (text.len > 0 && !cut_char(&text, 'Z'))
-            return false;
-    }
-    *ret_us = day_us + clock_us;
-    return text.len == 0;
-}
-
-/* MM/dd/yyyy[ hh:mm[:ss][ AM|PM]] */
-static bool parse_american(struct vg_slice text, int64_t *ret_us)
-{
-    int year, month, day;
-    int64_t day_us, clock_us = 0;
-
-    if (!parse_number(&text, 2, &month) || !cut_char(&text, '/') || !parse_number(&text, 2, &day) ||
-        !cut_char(&text, '/') || !parse_number(&text, 4, &year) ||
-        !make_day(year, month, day, &day_us))
-        return false;
-    if (text.len > 0) {
-        if (!cut_char(&text, ' ') || !parse_clock(&text, &clock_us))
-            return false;
-        text = vg_slice_trim(text);
-        if (text.len > 0) {
-            bool is_pm = vg_slice_eq_nocase(text, VG_SLICE("PM"));
-
-            if (!is_pm && !vg_slice_eq_nocase(text, VG_SLICE("AM")))
-                return false;
-            if (clock_us >= 13 * VG_HOUR_US)
-                return false;
-            if (clock_us >= 12 * VG_HOUR_US)
-                clock_us -= 12 * VG_HOUR_US;
-            clock_us += is_pm ? 12 * VG_HOUR_US : 0;
-        }
-    }
-    *ret_us = day_us + clock_us;
-    return true;
-}
-
-/* "Sat, 14 Mar 2026 10:00:00 GMT" */
-static bool parse_rfc1123(struct vg_slice text, int64_t *ret_us)
-{
-    static const char months[] = "JanFebMarAprMayJunJulAugSepOctNovDec";
-    int year, day, month = 0;
-    int64_t day_us, clock_us;
-
-    if (text.len < 29 || text.ptr[3] != ',' || text.ptr[4] != ' ')
-        return false;
-    text = vg_slice_from(text, 5);
-    if (!parse_number(&text, 2, &day) || !cut_char(&text, ' ') || text.len < 4)
-        return false;
-    for (int i = 0; i < 12; i++)
-        if (strncasecmp(text.ptr, months + (size_t)i * 3, 3) == 0)
-            month = i + 1;
-    text = vg_slice_from(text, 3);
-    if (!cut_char(&text, ' ') || !parse_number(&text, 4, &year) || !cut_char(&text, ' ') ||
-        !make_day(year, month, day, &day_us) || !parse_clock(&text, &clock_us) ||
-        !vg_slice_is(text, " GMT"))
-        return false;
-    *ret_us = day_us + clock_us;
-    return true;
-}
-
-bool value_time(const struct vg_json *value, int64_t *ret_us)
-{
-    if (!value || value->type != VG_JSON_STRING)
-        return false;
-    if (vg_time_parse(value->text, ret_us, NULL))
-        return true;
-
-    struct vg_slice text = vg_slice_trim(value->text);
-
-    return parse_iso_like(text, ret_us) || parse_american(text, ret_us) ||
-           parse_rfc1123(text, ret_us);
-}
-
-size_t value_time_text(int64_t time_us, char out[static 40])
-{
-    bool has_fraction = time_us % VG_SECOND_US != 0;
-    size_t len = vg_time_format(time_us, has_fraction ? 6 : 0, out);
-
-    if (has_fraction) {
-        len--; /* the Z */
-        while (out[len - 1] == '0')
-            len--;
-        out[len++] = 'Z';
-        out[len] = '\0';
-    }
-    return len;
-}
-
-/* "1,234.5-" as .NET's decimal reads it -> "-1234.5". */
+/* "1,234.5 -" as .NET's decimal reads it -> "-1234.5". A separator needs a digit before it. */
 static struct vg_slice without_separators(struct vg_slice text, char out[static 40])
 {
     size_t used = 0;
-    bool has_point = false;
+    bool has_point = false, has_digit = false;
     char last = text.ptr[text.len - 1];
 
     if (last == '-' || last == '+') {
-        text.len--;
-        if (text.len > 0 && (is_digit(text.ptr[0]) || text.ptr[0] == '.'))
-            out[used++] = last;
-        else
+        text = vg_slice_trim((struct vg_slice){text.ptr, text.len - 1});
+        if (text.len == 0 || (!is_digit(text.ptr[0]) && text.ptr[0] != '.'))
             return (struct vg_slice){0};
+        out[used++] = last;
     }
     for (size_t i = 0; i < text.len; i++) {
         has_point |= text.ptr[i] == '.';
-        if (text.ptr[i] != ',' || has_point || i == 0)
+        has_digit |= is_digit(text.ptr[i]);
+        if (text.ptr[i] != ',' || has_point || !has_digit)
             out[used++] = text.ptr[i];
     }
     return (struct vg_slice){out, used};

@@ -30,15 +30,32 @@ bool value_text(struct vg_arena *arena, const struct vg_json *value, bool is_med
                 struct vg_slice *ret);
 
 /* A string of the message's JSON that the reference engine reads as a date, not as a text:
- * yyyy-MM-ddTHH:mm:ss[.fffffff][Z|+hh:mm]. Not what an expression joined, nor a property. */
+ * yyyy-MM-ddTHH:mm:ss[.fffffff][Z|+hh:mm] and /Date(ms)/. Not what an expression joined, nor a
+ * property. */
 bool value_is_date(const struct vg_json *value);
 
-/* A string that says a date-time: ISO 8601, "yyyy-MM-dd[ HH:mm[:ss]][Z]", "MM/dd/yyyy[ hh:mm:ss[
- * tt]]", RFC 1123. Without a zone it is UTC. Numbers are not times. */
-bool value_time(const struct vg_json *value, int64_t *ret_us);
+/* Of such a date: MM/dd/yyyy HH:mm:ss, as .NET prints it where nobody says how; ISO's form, as
+ * JSONPath compares it with texts (zeros of the fraction cut; an offset is +00:00). Return the
+ * length. */
+size_t value_date_text(const struct vg_json *date, char out[static 64]);
+size_t value_date_iso(const struct vg_json *date, char out[static 64]);
 
-/* "2026-03-14T10:00:01.25Z": trailing zeros of the fraction cut. Returns the length. */
+/* A string that says a date-time: ISO 8601, /Date(ms)/, and what .NET's general rules read: a day
+ * (yyyy-MM-dd, MM/dd/yyyy, dd MMM yyyy, MMM dd, yyyy) and perhaps a clock (24 hours, or AM and PM)
+ * and a zone (Z, GMT, an offset). Without a zone it is UTC. Numbers are not times. *ret_tenths (may
+ * be NULL): tenths of a microsecond. `is_medtech`: no leap second. */
+bool value_time(const struct vg_json *value, bool is_medtech, int64_t *ret_us,
+                unsigned *ret_tenths);
+
+/* The same of a text, in ticks of 100 ns; ISO's form by the general rules only. */
+bool value_parse_time(struct vg_slice text, int64_t *ret_ticks);
+/* Either. */
+bool value_date_ticks(struct vg_slice text, int64_t *ret_ticks);
+
+/* "2026-03-14T10:00:00.25Z": trailing zeros of the fraction cut; with seven digits at most. Return
+ * the length. */
 size_t value_time_text(int64_t time_us, char out[static 40]);
+size_t value_ticks_text(int64_t time_us, unsigned tenths, char out[static 40]);
 
 /* A decimal as JSON writes it ("+05.50" -> "5.50", ".5" -> "0.5"), from text with blanks around it.
  * No thousands separator (36,8 would become 368), no NaN. False: not a decimal of at most 32
