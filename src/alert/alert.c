@@ -350,12 +350,11 @@ static enum vg_status begin(struct alert *alert, struct stream_out *out, struct 
     struct work *work;
 
     vg_arena_reset(&alert->arena);
-    work = vg_arena_alloc(&alert->arena, sizeof(*work));
+    *ret_work = work = vg_arena_alloc(&alert->arena, sizeof(*work));
     if (!work)
         return no_memory(err);
     work->alert = alert;
     work->out = out;
-    *ret_work = work;
     return care_batch_begin(alert->config.care, alert->source, &work->batch, ret_applied_seq, err);
 }
 

@@ -16,6 +16,8 @@ static const char *heading(const struct care_card *card)
         return "Flag closed";
     if (vg_slice_is(card->change, "worsened"))
         return "Patient is worse";
+    if (vg_slice_is(card->change, "unacknowledged"))
+        return "Nobody has acknowledged this";
     return vg_slice_is(card->severity, "high") ? "Emergency response needed"
                                                : "Urgent review needed";
 }

@@ -196,6 +196,9 @@ static enum vg_status open_lane(struct platform *p, uint32_t partition, struct v
         .news2_close = s->alert_news2_close,
         .hold_evaluations = s->alert_hold,
         .close_us = s->alert_close_us,
+        .hold_us = s->alert_hold_us,
+        .refractory_us = s->alert_rest_us,
+        .stale_us = s->alert_stale_us,
     };
     enum vg_status st = connector_open(&connector, &lane->connector, err);
 

@@ -94,6 +94,12 @@ const struct vg_option settings_options[] = {
      "Evaluations in a row before it opens."},
     {"alert.close", VG_OPTION_DURATION, AT(alert_close_us), "60s", "", 0, 0, NULL,
      "How long it must stay low before it closes."},
+    {"alert.hold_for", VG_OPTION_DURATION, AT(alert_hold_us), "0s", "", 0, 0, NULL,
+     "Opens also when it has been high for so long, with fewer evaluations; 0: evaluations alone."},
+    {"alert.rest", VG_OPTION_DURATION, AT(alert_rest_us), "10m", "", 0, 0, NULL,
+     "After closing, a rule raises nothing for so long unless it is worse than before."},
+    {"alert.stale", VG_OPTION_DURATION, AT(alert_stale_us), "1h", "", 0, 0, NULL,
+     "No vital sign for so long is an alert of its own; 0: never. Longer than the ward's rounds."},
 
     {"care.engine", VG_OPTION_CHOICE, AT(care_engine), "sqlite", "", 0, 0, "sqlite",
      "What holds the care team's repository."},
@@ -132,8 +138,8 @@ const struct vg_option settings_options[] = {
      "vigil edge: its password; file:PATH reads it from a file."},
     {"edge.ca", VG_OPTION_PATH, AT(edge_ca), "", "", 0, 0, NULL,
      "vigil edge: PEM of the authority that signed the hub's certificate."},
-    {"edge.inflight_max", VG_OPTION_INTEGER, AT(edge_inflight_max), "100", "messages", 1, 250,
-     NULL, "vigil edge: messages on their way without an acknowledgement."},
+    {"edge.inflight_max", VG_OPTION_INTEGER, AT(edge_inflight_max), "100", "messages", 1, 250, NULL,
+     "vigil edge: messages on their way without an acknowledgement."},
 };
 const size_t settings_option_count = sizeof(settings_options) / sizeof(settings_options[0]);
 

@@ -33,7 +33,8 @@ struct settings {
     const char *score_model_dir;
     int64_t score_lateness_us, score_tick_us, score_history_us, score_expiry_us;
 
-    int64_t alert_news2_open, alert_news2_high, alert_news2_close, alert_hold, alert_close_us;
+    int64_t alert_news2_open, alert_news2_high, alert_news2_close, alert_hold, alert_close_us,
+        alert_hold_us, alert_rest_us, alert_stale_us;
 
     const char *care_engine;
     int64_t care_report_every_us;

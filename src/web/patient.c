@@ -1,7 +1,9 @@
-/* patient.c -- GET /api/patients/{id}: one patient's page (step 17). Each look is audited. */
+/* patient.c -- GET /api/patients/{id}: one patient's page (step 17). Each look is audited.
+ * POST …/end: monitoring ends. */
 #include "base/metrics.h"
 #include "web/web_int.h"
 
+#define TEXT_MAX 2000
 #define HOURS_USUAL 24
 #define HOURS_MAX 168
 
@@ -40,4 +42,35 @@ enum vg_status web_patient(struct web_call *call, struct vg_err *err)
         web_audit(call->web, vg_slice_of(call->user.name), "patient.view", call->tail);
     vg_step_done(17, 1, vg_now_us() - call->now_us);
     return VG_OK;
+}
+
+/* POST /api/patients/{id}/end: the patient leaves the board, and why. */
+enum vg_status web_patient_end(struct web_call *call, struct vg_err *err)
+{
+    struct vg_slice rest = call->tail, id = vg_slice_cut(&rest, '/'), text;
+    struct care *care = call->web->config.care;
+    const struct vg_json *root = NULL;
+    int64_t change = 0;
+    struct vg_buf row;
+    enum vg_status st;
+
+    if (!vg_slice_is(rest, "end") || id.len == 0 || id.len > 64)
+        return VG_END;
+    st = web_body(call, &root, err);
+    if (st == VG_OK)
+        st = web_body_text(root, "text", TEXT_MAX, &text, err);
+    if (st == VG_OK)
+        st = care_end_monitoring(care, id, vg_slice_of(call->user.name), text, call->now_us,
+                                 &change, err);
+    if (st != VG_OK)
+        return st;
+    web_audit(call->web, vg_slice_of(call->user.name), "patient.end", id);
+    vg_buf_init(&row, 0);
+    st = care_board_row(care, id, &row, err);
+    if (st == VG_OK) {
+        vg_buf_printf(&call->out, "{\"row\":%.*s}", VG_FMT(vg_buf_slice(&row)));
+        web_publish(call->web, "patient", id, change, vg_buf_slice(&row));
+    }
+    vg_buf_fini(&row);
+    return st;
 }

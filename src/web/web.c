@@ -23,6 +23,7 @@ static const struct web_route routes[] = {
     {"GET", "/api/board", WEB_ANY, web_board, NULL, false},
     {"GET", "/api/events", WEB_ANY, web_events, NULL, false},
     {"GET", "/api/patients/*", WEB_STAFF, web_patient, "hours", false},
+    {"POST", "/api/patients/*", WEB_STAFF, web_patient_end, NULL, false},
     {"GET", "/api/worklist", WEB_ANY, web_worklist, NULL, false},
     {"POST", "/api/worklist/*", WEB_STAFF, web_worklist_act, NULL, false},
     {"GET", "/api/lists", WEB_ANY, web_lists, NULL, false},

@@ -3,6 +3,7 @@
 #include "web/web_int.h"
 
 #define TEXT_MAX 2000
+#define MINUTES_MAX 480
 
 enum vg_status web_worklist(struct web_call *call, struct vg_err *err)
 {
@@ -16,12 +17,13 @@ enum vg_status web_worklist(struct web_call *call, struct vg_err *err)
 static const struct {
     const char *what, *audit;
     const char *member; /* NULL = no body needed */
-    bool is_text_needed;
+    bool is_body_needed;
 } acts[] = {
     {"acknowledge", "item.acknowledge", NULL, false},
     {"assign", "item.assign", "assignee", true},
     {"note", "item.note", "text", true},
     {"escalate", "item.escalate", "text", true},
+    {"snooze", "item.snooze", "minutes", true},
     {"resolve", "item.resolve", "text", true},
 };
 
@@ -65,14 +67,24 @@ enum vg_status web_worklist_act(struct web_call *call, struct vg_err *err)
         i++;
     if (i == sizeof(acts) / sizeof(acts[0]) || !vg_slice_to_i64(id, &act.item_id))
         return VG_END;
-    if (acts[i].is_text_needed) {
+    act.what = acts[i].what;
+    if (acts[i].is_body_needed) {
+        int64_t minutes = 0;
+
         st = web_body(call, &root, err);
-        if (st == VG_OK)
+        if (st == VG_OK && strcmp(acts[i].member, "minutes") == 0) {
+            if (!vg_json_to_i64(vg_json_get(root, "minutes"), &minutes))
+                return vg_fail(err, VG_REJECT, "web.body", 0,
+                               "expected an integer 'minutes' from 1 to 480");
+            if (minutes > 0 && minutes <= MINUTES_MAX) /* beyond, until_us stays 0: refused */
+                act.until_us = act.time_us + minutes * VG_MINUTE_US;
+            text = vg_arena_printf(&call->arena, "%lld min", (long long)minutes);
+        } else if (st == VG_OK) {
             st = web_body_text(root, acts[i].member, TEXT_MAX, &text, err);
+        }
         if (st != VG_OK)
             return st;
     }
-    act.what = acts[i].what;
     if (acts[i].member && strcmp(acts[i].member, "assignee") == 0)
         act.assignee = text;
     else

@@ -34,7 +34,7 @@ async function person(viewport = { width: 1440, height: 1000 }) {
   const page = await context.newPage();
   page.setDefaultTimeout(DEADLINE_MS);
   page.on('console', (message) => {
-    if (message.type() === 'error' && !/401/.test(message.text())) troubles.push(message.text()); // 401: who am I, asked before the login
+    if (message.type() === 'error' && !/\b40[01]\b/.test(message.text())) troubles.push(message.text()); // 401: who am I, asked before the login; 400: asked for on purpose
   });
   page.on('pageerror', (error) => troubles.push(String(error)));
   return page;
@@ -115,6 +115,16 @@ async function main() {
   await page.reload();
   await page.waitForSelector(`${id('work-item')}[data-state="acknowledged"]`);
   check('and still after a reload', true);
+  await item.locator(id('snooze-button')).click();
+  await page.fill(id('dialog-text'), 'soon');
+  await page.click(id('dialog-confirm'));
+  await page.waitForSelector('dialog [role="alert"]');
+  check('a snooze wants minutes', /minutes/.test(await page.textContent('dialog [role="alert"]')));
+  await page.fill(id('dialog-text'), '45');
+  await page.click(id('dialog-confirm'));
+  await page.getByText(/snoozed until \d\d:\d\d/).first().waitFor();
+  check('the item says until when it is snoozed', true);
+  await look(page, '7-worklist-snoozed');
 
   await visit(page, 'report');
   await look(page, '8-report');
@@ -147,6 +157,17 @@ async function main() {
   await phone.waitForSelector(`${id('board-row')}[data-patient="${task.patient}"]`);
   check('on a phone nothing sticks out sideways', await phone.evaluate(() => document.documentElement.scrollWidth <= innerWidth));
   await look(phone, '14-board-phone-dark');
+
+  await page.goto(`${task.url}/patient/${task.patient}`);
+  await page.locator(id('end-monitoring')).click();
+  await page.fill(id('dialog-text'), 'went home');
+  await look(page, '15-end-monitoring');
+  await page.click(id('dialog-confirm'));
+  await page.waitForSelector(id('ended'));
+  await look(page, '16-patient-ended');
+  await visit(page, 'board');
+  await row.waitFor({ state: 'detached' });
+  check('after the end of monitoring the patient leaves the board', true);
   await page.click(id('logout'));
   await page.waitForSelector(id('login-user'));
   check('after the logout the board is gone', await page.locator(id('board')).count(), 0);

@@ -398,7 +398,7 @@ def main(checks, work):
     browser.read_until("end")
     browser.finish()
     item = hub.care("SELECT * FROM item WHERE flag_id = ?", flag["flag_id"])[0]
-    check("step 17: the acknowledgement is kept with who", (item["state"], item["acknowledged_by"]), ("acknowledged", "nora"))
+    check("step 17: the acknowledgement is kept with who, also when monitoring has ended", (item["state"], item["acknowledged_by"]), ("resolved", "nora"))
     acts = hub.care("SELECT * FROM item_act WHERE item_id = ? AND what LIKE 'acknowledge%'", item["id"])
     check("step 17: and with when", [(a["user_name"], abs(a["time_us"] / 1e6 - time.time()) < 300) for a in acts], [("nora", True)])
     check("the audit record names who acted", hub.care("SELECT count(*) AS n FROM audit WHERE person = 'nora' AND what LIKE '%acknowledge%'")[0]["n"],

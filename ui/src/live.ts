@@ -27,7 +27,7 @@ export const isWatching = signal(false);
 
 export const held = signal<string[] | null>(null); // the order while somebody is inside the list
 export const ordered = computed(() => {
-  const list = Object.values(rows.value).sort(byAcuity);
+  const list = Object.values(rows.value).filter((row) => !row.ended).sort(byAcuity);
   if (!held.value) return list;
   const place = new Map(held.value.map((id, i) => [id, i]));
   return list.sort((a, b) => (place.get(a.patientId) ?? 1e9) - (place.get(b.patientId) ?? 1e9));

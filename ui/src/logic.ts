@@ -107,8 +107,11 @@ export function mergeRow(rows: Record<string, Row>, row: Row): Record<string, Ro
 
 const ITEM_ORDER: Record<string, number> = { escalated: 0, open: 1, assigned: 2, acknowledged: 3, resolved: 9 };
 export const isItemOpen = (item: Item) => item.state !== 'resolved';
+// The server wakes it up; until it has, a snooze that is over counts as none.
+export const isSnoozed = (item: Item, now: number) => isItemOpen(item) && !!item.snoozedUntil && Date.parse(item.snoozedUntil) > now;
 export function byUrgency(a: Item, b: Item): number {
   return Number(isItemOpen(b)) - Number(isItemOpen(a))
+    || Number(!!a.snoozedUntil) - Number(!!b.snoozedUntil)
     || Number(b.severity === 'high') - Number(a.severity === 'high')
     || (ITEM_ORDER[a.state] ?? 5) - (ITEM_ORDER[b.state] ?? 5)
     || Date.parse(a.opened) - Date.parse(b.opened);

@@ -2,14 +2,14 @@
 // blank until the new patient's own data is there, and an answer about somebody else is not shown.
 import { signal } from '@preact/signals';
 import { useEffect, useMemo, useRef } from 'preact/hooks';
-import { api } from './api';
+import { api, mayAct } from './api';
 import { Chart, type Line } from './chart';
 import { age, clock, consciousnessText, DIASTOLIC, dayClock, number, percent, plainUnits, shownFrom, unitText, utcOffset, VITALS } from './logic';
 import { items, now, rows } from './live';
 import { theme } from './theme';
-import { Failure, FlagBadge, Heading, Link, Loading, News2, Risk, Score, useFetched, Age } from './ui';
+import { asking, Failure, FlagBadge, Heading, Link, Loading, News2, Risk, Score, useFetched, Age, WhoIs } from './ui';
 import { WorkItem } from './worklist';
-import type { PatientPage, Point } from './types';
+import type { PatientPage, Point, Row } from './types';
 
 const hours = signal(24);
 
@@ -87,6 +87,24 @@ function Charts({ page, from, to }: { page: PatientPage; from: number; to: numbe
   );
 }
 
+function askEnd(row: Row) {
+  asking.value = {
+    title: 'End monitoring?',
+    confirm: 'End monitoring',
+    field: { label: 'Why', name: 'text', isLong: true },
+    children: (
+      <>
+        <WhoIs row={row} />
+        <p>The patient leaves the board, open flags close and work items are resolved. A new vital sign brings the patient back.</p>
+      </>
+    ),
+    act: async (text) => {
+      const answer = await api<{ row: Row }>('POST', `/patients/${encodeURIComponent(row.patientId)}/end`, { body: { text } });
+      rows.value = { ...rows.value, [row.patientId]: answer.row };
+    },
+  };
+}
+
 function OnePatient({ id }: { id: string }) {
   const live = rows.value[id];
   const isFirst = useRef(true);
@@ -128,6 +146,7 @@ function OnePatient({ id }: { id: string }) {
           {row.flag && <FlagBadge flag={row.flag} item={row.item} />}
         </div>
       </div>
+      {row.ended && <p class="notice" role="status" data-testid="ended">Monitoring ended at {dayClock(row.ended)}. The patient is not on the board; a new vital sign brings the patient back.</p>}
       {error && <Failure text={`Not up to date: ${error}`} retry={reload} />}
       <div class="columns">
         <div class="main-column">
@@ -154,6 +173,7 @@ function OnePatient({ id }: { id: string }) {
               ))}</ul>
             )}
           </section>
+          {mayAct() && !row.ended && <p><button type="button" data-testid="end-monitoring" onClick={() => askEnd(row)}>End monitoring…</button></p>}
         </div>
       </div>
     </article>

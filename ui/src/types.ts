@@ -13,14 +13,15 @@ export type Row = {
   news2: { low: number; high: number; band: string; complete: boolean } | null;
   risk: number | null; riskBand: string | null; time: string;
   vitals: Record<string, Vital>; spark: Record<string, Point[]>; news2Spark: Point[];
-  flag: Flag | null; item: { id: number | string; state: string; assignee: string | null } | null;
-  trend: string; change: number;
+  flag: Flag | null; item: { id: number | string; state: string; assignee: string | null; snoozedUntil?: string | null } | null;
+  trend: string; change: number; ended?: string | null;
 };
 
 export type Item = {
   id: number | string; patientId: string; name: string; location: string; severity: string; title: string;
   state: string; opened: string; dueTime: string; assignee: string | null;
   acknowledgedBy: string | null; acknowledged: string | null; flagOpen: boolean; change?: number;
+  rule?: string; snoozedUntil?: string | null;
   history: { what: string; user: string; time: string; text: string }[];
 };
 

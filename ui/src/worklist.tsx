@@ -1,35 +1,40 @@
 // worklist.tsx -- step 17: what somebody must do, and who does it.
 import { signal } from '@preact/signals';
 import { api, mayAct, me } from './api';
-import { byUrgency, clock, dayClock, duration, isItemOpen, plainUnits } from './logic';
+import { byUrgency, clock, dayClock, duration, isItemOpen, isSnoozed, plainUnits } from './logic';
 import { hasBoard, items, loadError, now, putItem, rows } from './live';
 import { asking, Age, Failure, Heading, Link, Loading, Severity, stateText, WhoIs } from './ui';
 import type { Item } from './types';
 
 const filter = signal<'open' | 'mine' | 'all'>('open');
 
-type What = 'acknowledge' | 'assign' | 'note' | 'escalate' | 'resolve';
+type What = 'acknowledge' | 'assign' | 'note' | 'escalate' | 'snooze' | 'resolve';
 const ACTS: { what: What; label: string; title: string; confirm: string; field?: { label: string; name: string; isLong?: boolean } }[] = [
   { what: 'acknowledge', label: 'Acknowledge', title: 'Acknowledge this flag?', confirm: 'Acknowledge' },
   { what: 'assign', label: 'Assign…', title: 'Assign to somebody', confirm: 'Assign', field: { label: 'Assign to (user)', name: 'assignee' } },
   { what: 'note', label: 'Note…', title: 'Write a note', confirm: 'Save note', field: { label: 'Note', name: 'text', isLong: true } },
   { what: 'escalate', label: 'Escalate…', title: 'Escalate to the next team?', confirm: 'Escalate', field: { label: 'Reason', name: 'text', isLong: true } },
+  { what: 'snooze', label: 'Snooze…', title: 'Snooze this flag?', confirm: 'Snooze', field: { label: 'Minutes (1 to 480)', name: 'minutes' } },
   { what: 'resolve', label: 'Resolve…', title: 'Resolve this item?', confirm: 'Resolve', field: { label: 'What was done', name: 'text', isLong: true } },
 ];
+
+// A number is sent as one; anything else goes as it is, and the server says what it expected.
+const minutesOf = (text?: string) => (/^\s*\d+\s*$/.test(text ?? '') ? Number(text) : text);
 
 function ask(item: Item, act: (typeof ACTS)[number]) {
   asking.value = {
     title: act.title,
     confirm: act.confirm,
-    field: act.field && { ...act.field, value: act.what === 'assign' ? me.value?.user.name : '' },
+    field: act.field && { ...act.field, value: act.what === 'assign' ? me.value?.user.name : act.what === 'snooze' ? '30' : '' },
     children: (
       <>
         <WhoIs row={rows.value[item.patientId]} item={item} />
         <p><Severity severity={item.severity} /> {plainUnits(item.title)}</p>
+        {act.what === 'snooze' && <p>It comes back when the time is over, and at once if the patient gets worse.</p>}
       </>
     ),
     act: async (text) => {
-      const body = act.what === 'assign' ? { assignee: text } : act.field ? { text } : undefined;
+      const body = act.what === 'assign' ? { assignee: text } : act.what === 'snooze' ? { minutes: minutesOf(text) } : act.field ? { text } : undefined;
       const answer = await api<{ item: Item | null }>('POST', `/worklist/${item.id}/${act.what}`, { body });
       putItem(answer.item);
     },
@@ -39,6 +44,7 @@ function ask(item: Item, act: (typeof ACTS)[number]) {
 function Due({ item }: { item: Item }) {
   const left = Date.parse(item.dueTime) - now.value;
   if (!isItemOpen(item) || !Number.isFinite(left)) return null;
+  if (isSnoozed(item, now.value)) return <span class="state">snoozed until {clock(item.snoozedUntil!)}</span>;
   if (item.state !== 'open' && item.state !== 'escalated') return <span class="muted">due {clock(item.dueTime)}</span>;
   return left < 0
     ? <span class="overdue"><b>overdue</b> by {duration(-left)}</span>

@@ -25,6 +25,16 @@ test('patients stand by acuity', () => {
   assert.deepEqual(order, ['c', 'g', 'b', 'd', 'a', 'f', '9', '10', 'e']);
 });
 
+test('a snoozed item stands behind the others until its time is over', () => {
+  const item = (id, extra = {}) => ({ id, severity: 'high', state: 'open', opened: '2026-03-14T10:00:00Z', ...extra });
+  const until = '2026-03-14T11:00:00Z';
+  const snoozed = item(1, { state: 'acknowledged', snoozedUntil: until });
+  assert.deepEqual([snoozed, item(2, { severity: 'medium' }), item(3)].sort(logic.byUrgency).map((i) => i.id), [3, 2, 1]);
+  assert.equal(logic.isSnoozed(snoozed, Date.parse(until) - 1), true);
+  assert.equal(logic.isSnoozed(snoozed, Date.parse(until)), false);
+  assert.equal(logic.isSnoozed({ ...snoozed, state: 'resolved' }, 0), false);
+});
+
 test('an older row never replaces a newer one', () => {
   const rows = { p: row('p', 5, { change: 7 }) };
   assert.equal(logic.mergeRow(rows, row('p', 1, { change: 6 })).p.news2.low, 5);
