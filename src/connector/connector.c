@@ -1,6 +1,6 @@
 /* connector.c -- the stage: from a device's message to an Observation.
  *
- *     device.raw -> known? -> envelope -> device mapping -> measurements
+ *     device.raw -> known? -> decoded -> envelope -> device mapping -> measurements
  *                -> identity -> FHIR mapping -> Observations of the batch -> one fhir_commit
  *                -> iomt.normalized (one record a measurement) or iomt.deadletter
  *
@@ -24,6 +24,7 @@
 #include "base/log.h"
 #include "base/map.h"
 #include "base/metrics.h"
+#include "connector/decode.h"
 #include "connector/dedupe.h"
 #include "connector/device_mapping.h"
 #include "connector/group.h"
@@ -69,6 +70,7 @@ struct connector {
     struct mapping_store *mappings, *own_mappings;
     const struct mapping_pair *mapping; /* of the batch */
     bool has_written; /* the FHIR service has something of this batch, which is not committed */
+    struct decode_config decode;
     struct identity *identity;
     struct dedupe *dedupe;
     struct vg_map newest; /* Device id -> struct newest */
@@ -83,7 +85,7 @@ struct connector {
     struct fhir_written *written;
     struct vg_buf bodies, value, headers, fhir;
 
-    struct vg_metric *messages_total, *repeats_total, *measurements_total, *observations_total,
+    struct vg_metric *messages_total, *repeats_total, *absent_total, *measurements_total, *observations_total,
         *batch_seconds;
 };
 
@@ -136,12 +138,18 @@ enum vg_status connector_open(const struct connector_config *config,
     c->messages_total = vg_counter("vigil_connector_messages_total", "Device messages read", "");
     c->repeats_total =
         vg_counter("vigil_connector_repeats_total", "Messages that had been here before", "");
+    c->absent_total = vg_counter("vigil_connector_absent_total",
+                                 "Readings that a device itself said it could not take", "");
+    c->decode.processing = config->hl7_processing;
     c->measurements_total =
         vg_counter("vigil_connector_measurements_total", "Normalized measurements put out", "");
     c->observations_total =
         vg_counter("vigil_connector_observations_total", "Observations written", "");
     c->batch_seconds = vg_histogram("vigil_connector_batch_seconds", "Time for a batch", "");
-    st = open_mappings(c, err);
+    st = zone_parse(vg_slice_of(config->zone), &c->decode.zone)
+             ? open_mappings(c, err)
+             : vg_fail(err, VG_REJECT, "connector.config", 0,
+                       "zone: expected +hh:mm, -hh:mm, Z, local or nothing");
     if (st == VG_OK) {
         identity.is_medtech = mapping_store_is_medtech(c->mappings);
         st = identity_open(&identity, &c->identity, err);
@@ -179,8 +187,11 @@ void connector_close(struct connector *c)
 /* ---- one message ---- */
 
 static enum vg_status build_envelope(struct connector *c, const struct stream_record *record,
-                                     struct device_envelope *ret, struct vg_err *err)
+                                     const struct decoded *decoded, struct device_envelope *ret,
+                                     struct vg_err *err)
 {
+    struct vg_slice json = decoded->body ? (struct vg_slice){0} : record->value;
+    enum vg_status st;
     struct device_property system[3], *properties;
     struct vg_slice name, value, mid = {0};
     size_t count = 0, cursor = 0, system_count = 0;
@@ -208,8 +219,11 @@ static enum vg_status build_envelope(struct connector *c, const struct stream_re
         (struct device_property){VG_SLICE("iothub-enqueuedtime"), vg_arena_dup(&c->arena, name)};
     if (mid.len > 0)
         system[system_count++] = (struct device_property){VG_SLICE("message-id"), mid};
-    return device_envelope_build(c->mapping->device, &c->arena, record->value, properties, count,
-                                 system, system_count, ret, err);
+    st = device_envelope_build(c->mapping->device, &c->arena, json, properties, count, system,
+                               system_count, ret, err);
+    if (st == VG_OK && decoded->body)
+        decode_put_body(decoded, ret);
+    return st;
 }
 
 /* The newest time that the store has of a device; asked once. */
@@ -338,16 +352,26 @@ static enum vg_status take_message(struct connector *c, uint32_t index, struct v
     struct message *message = &c->messages[index];
     struct measurement *first = NULL, **tail = &first;
     struct device_envelope envelope;
+    struct decoded decoded;
     enum vg_status st;
 
-    st = build_envelope(c, message->record, &envelope, &message->why);
+    st = decode_record(&c->decode, message->record, &c->arena, &decoded, &message->why);
+    if (st == VG_OK)
+        st = build_envelope(c, message->record, &decoded, &envelope, &message->why);
     if (st != VG_OK)
         return st;
+    vg_metric_add(c->absent_total, decoded.absent);
     st = device_mapping_apply(c->mapping->device, &envelope.root, &c->arena, &tail, NULL,
                               &message->why);
-    if (st == VG_END)
+    if (decoded.partial.code) {
+        message->why = decoded.partial; /* says more than what the mapping made of it */
+        st = VG_REJECT;
+    } else if (st == VG_END && decoded.absent) {
+        return VG_OK; /* the device has said itself that it has nothing */
+    } else if (st == VG_END) {
         return vg_fail(&message->why, VG_REJECT, "connector.no_match", 0,
                        "no template of the device mapping matches this message");
+    }
     for (struct measurement *m = first; m; m = m->next) {
         struct vg_err why = {0};
         enum vg_status one;

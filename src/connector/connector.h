@@ -10,7 +10,7 @@
  * connector.missing_value, connector.ambiguous, connector.wrong_type, connector.no_template,
  * connector.quantity, connector.text, connector.correlation, connector.sampled_size,
  * connector.identity, connector.mismatch, connector.relinked, connector.stored, connector.rejected
- * (by the FHIR service), connector.memory, jsonpath.budget, jsonpath.compare, jsonpath.index,
+ * (by the FHIR service), connector.memory, hl7.* and gatt.* (connector/decode.h), jsonpath.budget, jsonpath.compare, jsonpath.index,
  * jmespath.budget, jmespath.type, jmespath.range.
  */
 #ifndef VG_CONNECTOR_CONNECTOR_H
@@ -34,6 +34,8 @@ struct connector_config {
     struct fhir_store *store;   /* borrowed */
     uint32_t partition;         /* whose records it gets: for trace ids */
     uint32_t dedupe_size;       /* messages remembered for each device; 0 = 256 */
+    const char *zone;           /* of times without one (connector/zone.h); NULL or "" = refused */
+    const char *hl7_processing; /* HL7 MSH-11 that are taken, a letter each; NULL = "P" */
 };
 
 /* VG_REJECT connector.mapping: a mapping file is wrong; the text names file, line and column of the
