@@ -11,7 +11,7 @@ export class ApiError extends Error {
   }
 }
 
-type Options = { body?: unknown; isBackground?: boolean; signal?: AbortSignal };
+type Options = { body?: unknown; isBackground?: boolean; signal?: AbortSignal; onText?: (text: string) => void };
 
 // `isBackground`: the page asks by itself; such a call does not keep the session alive.
 export async function api<T>(method: string, path: string, options: Options = {}): Promise<T> {
@@ -32,7 +32,10 @@ export async function api<T>(method: string, path: string, options: Options = {}
   const text = await answer.text();
   let json: any = null;
   try { json = JSON.parse(text); } catch { /* said below */ }
-  if (answer.ok && json !== null) return json as T;
+  if (answer.ok && json !== null) {
+    options.onText?.(text); // whoever needs each number's own digits
+    return json as T;
+  }
   if (answer.status === 401 && path !== '/login') sessionEnded('Your session has ended. Please log in again.');
   throw new ApiError(answer.status, json?.error?.code ?? 'web.answer', json?.error?.text ?? `The server answered ${answer.status}.`);
 }
@@ -68,3 +71,4 @@ export async function whoAmI() {
 
 export const mayAct = () => !!me.value && me.value.user.role !== 'viewer';
 export const mayAdmin = () => me.value?.user.role === 'admin' || me.value?.user.role === 'coordinator';
+export const isAdmin = () => me.value?.user.role === 'admin';

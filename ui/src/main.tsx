@@ -1,11 +1,9 @@
 // main.tsx -- the page around the pages: login, navigation, and the one thing that must never be
 // overlooked: whether what is shown is live.
 import { effect, untracked } from '@preact/signals';
-import { render, type ComponentChildren } from 'preact';
+import { render, type ComponentChildren, type VNode } from 'preact';
 import { useEffect, useRef, useState } from 'preact/hooks';
-import { DeadLetters, ModelCard, Outbox } from './admin';
-import { api, endedReason, login, logout, mayAct, mayAdmin, me, sessionEnded, whoAmI } from './api';
-import { Architecture } from './architecture';
+import { api, endedReason, isAdmin, login, logout, mayAct, mayAdmin, me, sessionEnded, whoAmI } from './api';
 import { Board } from './board';
 import { Lists } from './lists';
 import { announcement, forget, hasBoard, health, isLive, items, lastHeard, now, retryAt, retryNow, tick, watch } from './live';
@@ -14,7 +12,7 @@ import { Patient } from './patient';
 import { ReportPage } from './report';
 import './style.css';
 import { theme, toggleTheme } from './theme';
-import { asking, Asker, Heading, Link, path } from './ui';
+import { asking, Asker, Failure, Heading, Link, Loading, path } from './ui';
 import { Worklist } from './worklist';
 import type { Me } from './types';
 
@@ -66,6 +64,7 @@ const PAGES: { path: string; name: string; id: string; may?: () => boolean }[] =
   { path: '/model', name: 'Model', id: 'model' },
   { path: '/outbox', name: 'Outbox', id: 'outbox', may: mayAdmin },
   { path: '/deadletters', name: 'Dead letters', id: 'deadletters', may: mayAdmin },
+  { path: '/mappings', name: 'Mappings', id: 'mappings', may: isAdmin },
 ];
 
 function Header({ user }: { user: Me['user'] }) {
@@ -169,6 +168,15 @@ function Idle({ seconds }: { seconds: number }) {
   );
 }
 
+// What few open is loaded when it is opened.
+function Later({ load, what }: { load: () => Promise<() => VNode>; what: string }) {
+  const [state, setState] = useState<{ Shown?: () => VNode; error?: string }>({});
+  const get = () => { load().then((Shown) => setState({ Shown }), () => setState({ error: 'It could not be loaded. If that stays so, load the whole page again.' })); };
+  useEffect(get, []);
+  if (state.Shown) return <state.Shown />;
+  return <><Heading>{what}</Heading>{state.error ? <Failure text={state.error} retry={get} /> : <Loading what={what.toLowerCase()} />}</>;
+}
+
 function Page() {
   const [, first, second] = path.value.split('/').map(decodeURIComponent);
   if (!first) return <Board />;
@@ -176,17 +184,18 @@ function Page() {
   if (first === 'worklist') return <Worklist />;
   if (first === 'lists') return <Lists id={second ?? ''} />;
   if (first === 'report') return <ReportPage />;
-  if (first === 'architecture') return <Architecture />;
-  if (first === 'model') return <ModelCard />;
-  if (first === 'outbox' && mayAdmin()) return <Outbox />;
-  if (first === 'deadletters' && mayAdmin()) return <DeadLetters />;
+  if (first === 'architecture') return <Later key="architecture" what="Architecture" load={() => import('./architecture').then((m) => m.Architecture)} />;
+  if (first === 'model') return <Later key="model" what="Model card" load={() => import('./admin').then((m) => m.ModelCard)} />;
+  if (first === 'outbox' && mayAdmin()) return <Later key="outbox" what="Outbox" load={() => import('./admin').then((m) => m.Outbox)} />;
+  if (first === 'deadletters' && mayAdmin()) return <Later key="deadletters" what="Dead letters" load={() => import('./admin').then((m) => m.DeadLetters)} />;
+  if (first === 'mappings' && isAdmin()) return <Later key="mappings" what="Mapping workbench" load={() => import('./workbench').then((m) => m.Workbench)} />;
   return <><Heading>Not found</Heading><p>There is no such page, or your role may not see it. <Link to="/">To the board</Link></p></>;
 }
 
 function App() {
   if (me.value === undefined) return <main class="login"><p role="status">Loading…</p></main>;
   if (!me.value) return <Login />;
-  const wide = path.value === '/' ? 'wide' : '';
+  const wide = path.value === '/' || path.value === '/mappings' ? 'wide' : '';
   return (
     <>
       <a class="skip" href="#content" onClick={(e) => { e.preventDefault(); (document.querySelector('main h1') as HTMLElement | null)?.focus(); }}>To the content</a>
