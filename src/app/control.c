@@ -247,12 +247,14 @@ void control_close(struct control *control)
 enum vg_status control_ask(const char *data_dir, struct vg_slice request, struct vg_arena *arena,
                            struct vg_slice *ret_answer, struct vg_err *err)
 {
-    int dir_fd = open(data_dir, O_PATH | O_DIRECTORY | O_CLOEXEC);
-    int fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0);
+    int dir_fd = open(data_dir, O_PATH | O_DIRECTORY | O_CLOEXEC), fd;
     struct sockaddr_un address;
     struct vg_buf in;
     enum vg_status st = VG_END;
 
+    if (dir_fd < 0 && errno == ENOENT)
+        return VG_END;
+    fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0);
     vg_buf_init(&in, 2 * ANSWER_BYTES_MAX + 8192);
     if (dir_fd < 0 || fd < 0 || !address_of(dir_fd, &address)) {
         st = vg_fail(err, VG_REJECT, "app.control", errno, "%.150s", data_dir);

@@ -1,0 +1,150 @@
+#!/usr/bin/env python3
+"""mapping_cli.py -- the contract of `vigil mapping`: its documents, its lines and its exit codes.
+
+0: no error. 1: errors, said on standard output (test, validate) or standard error. 2: wrong usage, or a file
+that is not there. What standard output holds is never mixed with anything else.
+"""
+import json
+import pathlib
+import subprocess
+import sys
+
+sys.path.insert(0, str(pathlib.Path(__file__).resolve().parent))
+import harness as h  # noqa: E402
+
+DEVICE = h.SOURCE / "mappings/ward-device.json"
+FHIR = h.SOURCE / "mappings/ward-fhir.json"
+GOOD = {"time": "2026-03-14T10:00:00Z", "hr": 72}
+ENVELOPE = {"Body": GOOD, "Properties": {}, "SystemProperties": {"iothub-connection-device-id": "bed-4",
+                                                                 "iothub-enqueuedtime": "2026-03-14T10:00:01.5Z"}}
+RESULT = {"message", "measurements", "observations", "errors"}
+ERROR = {"type", "message", "line", "column", "path"}
+
+
+def vigil(work, *words):
+    done = subprocess.run([h.program(), "mapping", *map(str, words)], cwd=work, stdin=subprocess.DEVNULL, capture_output=True,
+                          timeout=60, check=False)
+    return done.returncode, done.stdout.decode(), done.stderr.decode(errors="replace")
+
+
+def line_of(path, part):
+    text = path.read_text()
+    return text[:text.index(part)].count("\n") + 1
+
+
+def document(out):
+    found = json.loads(out)
+    is_whole = list(found) == ["results", "templateErrors"] and all(set(r) == RESULT for r in found["results"]) and \
+        all(set(e) == ERROR for e in found["templateErrors"] + [e for r in found["results"] for e in r["errors"]])
+    return found if is_whole else {"results": [], "templateErrors": [], "wrong": found}
+
+
+def test_documents(checks, work, files):
+    checks.heading("mapping test")
+    rows = [  # words, exit code, what the document says
+        ("a body has no device id", ["--device", DEVICE, files["good"]], 1,
+         lambda d: d["results"][0]["errors"][0]["type"] == "IncompatibleDataException" and d["results"][0]["errors"][0]["line"] == 9),
+        ("an envelope without a FHIR mapping", ["--device", DEVICE, "--envelope", files["envelope"]], 0,
+         lambda d: d["results"][0]["measurements"] == [{
+             "type": "heartrate", "occurrenceTimeUtc": "2026-03-14T10:00:00Z", "ingestionTimeUtc": "2026-03-14T10:00:01.5Z",
+             "deviceId": "bed-4", "properties": [{"name": "hr", "value": "72"}]}] and d["results"][0]["observations"] == []),
+        ("with one: an Observation", ["--device", DEVICE, "--fhir", FHIR, "--envelope", files["envelope"]], 0,
+         lambda d: [o["valueQuantity"]["value"] for o in d["results"][0]["observations"]] == [72]),
+        ("several messages, in their order", ["--device", DEVICE, "--envelope", files["envelope"], files["empty"], files["envelope"]], 0,
+         lambda d: [(r["message"], len(r["measurements"])) for r in d["results"]] ==
+         [(str(files["envelope"]), 1), (str(files["empty"]), 0), (str(files["envelope"]), 1)]),
+        ("one that is wrong does not stop the others", ["--device", DEVICE, "--envelope", files["broken"], files["envelope"]], 1,
+         lambda d: d["results"][0]["errors"][0]["type"] == "InvalidDataFormatException" and
+         (d["results"][0]["errors"][0]["line"], d["results"][0]["errors"][0]["path"]) == (2, "") and
+         len(d["results"][1]["measurements"]) == 1),
+        ("compat is taken", ["--device", DEVICE, "--fhir", FHIR, "--compat", "medtech", "--envelope", files["envelope"]], 0,
+         lambda d: "effectivePeriod" in d["results"][0]["observations"][0]),
+        ("with errors in a mapping no message is tried", ["--device", files["wrong"], files["good"]], 1,
+         lambda d: d["results"] == [] and d["templateErrors"][0]["type"] == "InvalidTemplateException" and
+         d["templateErrors"][0]["line"] == 3),
+    ]
+    for what, words, code, is_right in rows:
+        found = vigil(work, "test", *words)
+        checks.check(what, (found[0], is_right(document(found[1])), found[2]), (code, True, ""))
+
+
+def test_lines(checks, work, files):
+    checks.heading("mapping validate")
+    rows = [  # words, exit code, lines of standard output, the end of standard error
+        ("a pair that is right", ["--device", DEVICE, "--fhir", FHIR], 0, [], "0 errors, 0 warnings\n"),
+        ("one alone", ["--fhir", FHIR], 0, [], "0 errors, 0 warnings\n"),
+        ("an error has its place", ["--device", files["wrong"]], 1, [f"{files['wrong']}:3:"], "errors, 0 warnings\n"),
+        ("a warning is no error", ["--device", files["other"], "--fhir", FHIR], 0, [f"{files['other']}:{line_of(files['other'], '"template": {')}:"], "0 errors, 1 warnings\n"),
+    ]
+    for what, words, code, starts, end in rows:
+        found = vigil(work, "validate", *words)
+        lines = found[1].splitlines()
+        kind = " error: " if code else " warning: "
+        checks.check(what, (found[0], [line.startswith(tuple(starts)) and kind in line for line in lines[:max(1, len(starts))]],
+                            found[2].endswith(end)), (code, [True] * len(starts), True))
+
+
+def test_usage(checks, work, files):
+    checks.heading("wrong usage and missing files")
+    for what, words in [
+            ("nothing", []), ("an unknown command", ["try"]), ("test without a message", ["test", "--device", DEVICE]),
+            ("test without a device mapping", ["test", files["good"]]), ("validate without a file", ["validate"]),
+            ("validate with a message", ["validate", "--device", DEVICE, files["good"]]),
+            ("an unknown compat", ["test", "--device", DEVICE, "--compat", "old", files["good"]]),
+            ("an unknown option", ["validate", "--device", DEVICE, "--quick"]),
+            ("a rollback to nothing", ["rollback"]), ("a reload with words", ["reload", "now"]),
+            ("a mapping that is not there", ["validate", "--device", work / "none.json"]),
+            ("a message that is not there", ["test", "--device", DEVICE, work / "none.json"])]:
+        found = vigil(work, *words)
+        checks.check(what, (found[0], found[1], found[2].startswith(("usage: ", "vigil: "))), (2, "", True))
+    found = vigil(work, "--help")
+    checks.check("help is no error", (found[0], found[1].startswith("usage: vigil mapping test"), found[2]), (0, True, ""))
+
+
+def test_running(checks, work):
+    checks.heading("with and without a platform")
+    device = work / "running-device.json"
+    device.write_text(DEVICE.read_text())
+    hub = h.Program(work, connector__device_mapping=device, connector__fhir_mapping=FHIR, score__model="")
+    checks.check("nobody runs: said, and what then", (lambda f: (f[0], f[1], "no platform runs on" in f[2]))(hub.cli("mapping", "reload", check=False)), (1, b"", True))
+    checks.check("nothing was put in force yet", hub.cli("mapping", "versions", check=False)[0], 1)
+    hub.start()
+    first = json.loads(hub.cli("mapping", "versions", "--json")[1])
+    checks.check("the history", ([set(e) for e in first], first[0]["how"], first[0]["who"]), ([{"version", "time", "who", "how"}], "start", "vigil"))
+    one = first[0]["version"]
+    checks.check("as it is", hub.cli("mapping", "reload")[1].decode(), f"{one} is active already\n")
+    device.write_text(device.read_text() + "\n")
+    out = hub.cli("mapping", "reload")[1].decode().split()
+    checks.check("changed", (out[1:-1], out[-1]), (["is", "active,", "it", "was"], one))
+    checks.check("back", hub.cli("mapping", "rollback", one)[1].decode(), f"{one} is active, it was {out[0]}\n")
+    found = hub.cli("mapping", "rollback", "0123456789abcdef", check=False)
+    checks.check("a version that never was", (found[0], found[1], "there is no version" in found[2]), (1, b"", True))
+    device.write_text('{"templateType": "CollectionContent",\n  "template": [{}]}')
+    found = hub.cli("mapping", "reload", check=False)
+    checks.check("a wrong file: its place, and the old one stays", (found[0], found[1].decode().startswith(f"{device}:2:"), found[2].startswith("vigil: connector.mapping: ")), (1, True, True))
+    lines = hub.cli("mapping", "versions")[1].decode().splitlines()
+    checks.check("the list marks the active one", ([line[0] for line in lines], lines[0].split()[1], lines[0].split()[3]), (["*", " ", " "], one, "rollback"))
+    checks.check("it ends in order", hub.stop(), 0)
+    hub.start()
+    checks.check("a start over the wrong file keeps the active one", json.loads(hub.cli("mapping", "versions", "--json")[1])[0]["version"], one)
+    status, _, body = hub.call("GET", "/api/health")
+    checks.check("and says so", (status, [t["code"] for t in json.loads(body)["troubles"]]), (503, ["connector.mapping"]))
+    checks.check("it ends in order", hub.stop(), 0)
+
+
+def main(checks, work):
+    files = {name: work / f"{name}.json" for name in ("good", "envelope", "empty", "broken", "wrong", "other")}
+    files["good"].write_text(json.dumps(GOOD))
+    files["envelope"].write_text(json.dumps(ENVELOPE))
+    files["empty"].write_text(json.dumps({**ENVELOPE, "Body": {}}))
+    files["broken"].write_text('{"Body":\n]}')
+    files["wrong"].write_text('{"templateType": "CollectionContent", "template": [\n  {"templateType": "CalculatedContent",\n   "template": {"typeName": 1}}]}')
+    files["other"].write_text(json.dumps(json.loads(DEVICE.read_text())["template"][0], indent=2).replace("heartrate", "pulse"))
+    files["other"].write_text('{"templateType": "CollectionContent", "template": [\n' + files["other"].read_text() + "]}")
+    test_documents(checks, work, files)
+    test_lines(checks, work, files)
+    test_usage(checks, work, files)
+    test_running(checks, work)
+
+
+h.run_script("mapping_cli", main)
