@@ -1,19 +1,25 @@
-/* http_client.c -- one request at a time with libcurl; see the header. */
+/* http_client.c -- see the header.
+ *
+ * A pool lends its clients: whoever waits for one is woken when one comes back. Nothing of an
+ * answer lives in the client: it is copied into the caller's arena.
+ */
 #include "base/http_client.h"
 
 #include "base/buf.h"
 
 #include <curl/curl.h>
+#include <errno.h>
 #include <pthread.h>
 #include <stdlib.h>
+#include <time.h>
 
 #define TIMEOUT_USUAL_MS 10000u
 #define BODY_BYTES_USUAL (16u << 20)
 
 struct vg_http_client {
     CURL *curl;
-    char *ca_path;
-    long timeout_ms;
+    char *ca_path, *cert_path, *key_path;
+    long timeout_ms, connect_ms;
     struct vg_buf body;
 };
 
@@ -35,9 +41,13 @@ enum vg_status vg_http_client_open(const struct vg_http_client_config *config,
         return vg_fail(err, VG_RETRY, "http.memory", 0, "no memory for an HTTP client");
     vg_buf_init(&client->body, config->body_bytes_max ? config->body_bytes_max : BODY_BYTES_USUAL);
     client->timeout_ms = config->timeout_ms ? (long)config->timeout_ms : (long)TIMEOUT_USUAL_MS;
+    client->connect_ms = (long)config->connect_ms;
     client->ca_path = config->ca_path ? strdup(config->ca_path) : NULL;
+    client->cert_path = config->cert_path ? strdup(config->cert_path) : NULL;
+    client->key_path = config->key_path ? strdup(config->key_path) : NULL;
     client->curl = setup_result == CURLE_OK ? curl_easy_init() : NULL;
-    if (!client->curl || (config->ca_path && !client->ca_path)) {
+    if (!client->curl || !config->ca_path != !client->ca_path ||
+        !config->cert_path != !client->cert_path || !config->key_path != !client->key_path) {
         vg_http_client_close(client);
         return vg_fail(err, VG_RETRY, "http.memory", 0, "no memory for an HTTP client");
     }
@@ -53,6 +63,8 @@ void vg_http_client_close(struct vg_http_client *client)
         curl_easy_cleanup(client->curl);
     vg_buf_fini(&client->body);
     free(client->ca_path);
+    free(client->cert_path);
+    free(client->key_path);
     free(client);
 }
 
@@ -92,6 +104,7 @@ static enum vg_status fetch_fail(const struct vg_http_client *client, CURLcode r
         {CURLE_SSL_CONNECT_ERROR, VG_RETRY, "http.tls"},
         {CURLE_PEER_FAILED_VERIFICATION, VG_RETRY, "http.tls"},
         {CURLE_SSL_CACERT_BADFILE, VG_RETRY, "http.tls"},
+        {CURLE_SSL_CERTPROBLEM, VG_RETRY, "http.tls"},
         {CURLE_UNSUPPORTED_PROTOCOL, VG_REJECT, "http.url"},
         {CURLE_URL_MALFORMAT, VG_REJECT, "http.url"},
     };
@@ -146,6 +159,14 @@ static bool prepare(struct vg_http_client *client, const char *method, const cha
     if (client->ca_path)
         is_fine = is_fine && curl_easy_setopt(curl, CURLOPT_CAINFO, client->ca_path) == CURLE_OK &&
                   curl_easy_setopt(curl, CURLOPT_CAPATH, NULL) == CURLE_OK;
+    if (client->connect_ms)
+        is_fine = is_fine &&
+                  curl_easy_setopt(curl, CURLOPT_CONNECTTIMEOUT_MS, client->connect_ms) == CURLE_OK;
+    if (client->cert_path)
+        is_fine = is_fine &&
+                  curl_easy_setopt(curl, CURLOPT_SSLCERT, client->cert_path) == CURLE_OK &&
+                  (!client->key_path ||
+                   curl_easy_setopt(curl, CURLOPT_SSLKEY, client->key_path) == CURLE_OK);
     if (strcmp(method, "HEAD") == 0)
         return is_fine && curl_easy_setopt(curl, CURLOPT_NOBODY, 1L) == CURLE_OK;
     if (body.len || strcmp(method, "POST") == 0 || strcmp(method, "PUT") == 0)
@@ -186,8 +207,10 @@ enum vg_status vg_http_fetch(struct vg_http_client *client, const char *method, 
     answer.etag = header_of(curl, "ETag", arena);
     answer.location = header_of(curl, "Location", arena);
     answer.retry_after = header_of(curl, "Retry-After", arena);
+    answer.date = header_of(curl, "Date", arena);
+    answer.last_modified = header_of(curl, "Last-Modified", arena);
     if (!answer.body.ptr || !answer.content_type.ptr || !answer.etag.ptr || !answer.location.ptr ||
-        !answer.retry_after.ptr) {
+        !answer.retry_after.ptr || !answer.date.ptr || !answer.last_modified.ptr) {
         st = vg_fail(err, VG_REJECT, "http.size", 0, "the answer of %.*s does not fit the arena",
                      VG_FMT(host_of(url)));
         goto done;
@@ -195,5 +218,93 @@ enum vg_status vg_http_fetch(struct vg_http_client *client, const char *method, 
     *ret_answer = answer;
 done:
     curl_slist_free_all(lines);
+    return st;
+}
+
+/* ---- the pool ---- */
+
+struct vg_http_pool {
+    pthread_mutex_t lock; /* guards all below */
+    pthread_cond_t is_free;
+    struct vg_http_client **clients; /* the first free_count are there to be taken */
+    uint32_t count, free_count;
+    long timeout_ms;
+};
+
+enum vg_status vg_http_pool_open(const struct vg_http_client_config *config, uint32_t count,
+                                 struct vg_http_pool **ret_pool, struct vg_err *err)
+{
+    struct vg_http_pool *pool = calloc(1, sizeof(*pool));
+    pthread_condattr_t monotonic;
+    enum vg_status st = VG_OK;
+
+    if (pool)
+        pool->clients = calloc(count, sizeof(struct vg_http_client *));
+    if (!pool || !pool->clients) {
+        free(pool);
+        return vg_fail(err, VG_RETRY, "http.memory", 0, "no memory for HTTP clients");
+    }
+    (void)pthread_mutex_init(&pool->lock, NULL);
+    (void)pthread_condattr_init(&monotonic);
+    (void)pthread_condattr_setclock(&monotonic, CLOCK_MONOTONIC);
+    (void)pthread_cond_init(&pool->is_free, &monotonic);
+    (void)pthread_condattr_destroy(&monotonic);
+    pool->timeout_ms = config->timeout_ms ? (long)config->timeout_ms : (long)TIMEOUT_USUAL_MS;
+    for (; pool->count < count && st == VG_OK; pool->count += st == VG_OK)
+        st = vg_http_client_open(config, &pool->clients[pool->count], err);
+    pool->free_count = pool->count;
+    if (st != VG_OK) {
+        vg_http_pool_close(pool);
+        return st;
+    }
+    *ret_pool = pool;
+    return VG_OK;
+}
+
+void vg_http_pool_close(struct vg_http_pool *pool)
+{
+    if (!pool)
+        return;
+    for (uint32_t i = 0; i < pool->count; i++)
+        vg_http_client_close(pool->clients[i]);
+    (void)pthread_cond_destroy(&pool->is_free);
+    (void)pthread_mutex_destroy(&pool->lock);
+    free(pool->clients);
+    free(pool);
+}
+
+static struct vg_http_client *pool_take(struct vg_http_pool *pool)
+{
+    struct vg_http_client *client = NULL;
+    struct timespec until;
+
+    (void)clock_gettime(CLOCK_MONOTONIC, &until);
+    until.tv_sec += pool->timeout_ms / 1000 + 1;
+    (void)pthread_mutex_lock(&pool->lock);
+    while (pool->free_count == 0 &&
+           pthread_cond_timedwait(&pool->is_free, &pool->lock, &until) != ETIMEDOUT)
+        ;
+    if (pool->free_count > 0)
+        client = pool->clients[--pool->free_count];
+    (void)pthread_mutex_unlock(&pool->lock);
+    return client;
+}
+
+enum vg_status vg_http_pool_fetch(struct vg_http_pool *pool, const char *method, const char *url,
+                                  const char *const *headers, struct vg_slice body,
+                                  struct vg_arena *arena, struct vg_http_answer *ret_answer,
+                                  struct vg_err *err)
+{
+    struct vg_http_client *client = pool_take(pool);
+    enum vg_status st;
+
+    if (!client)
+        return vg_fail(err, VG_RETRY, "http.busy", 0, "%.*s: all %u connections are in use",
+                       VG_FMT(host_of(url)), pool->count);
+    st = vg_http_fetch(client, method, url, headers, body, arena, ret_answer, err);
+    (void)pthread_mutex_lock(&pool->lock);
+    pool->clients[pool->free_count++] = client;
+    (void)pthread_cond_signal(&pool->is_free);
+    (void)pthread_mutex_unlock(&pool->lock);
     return st;
 }

@@ -18,10 +18,34 @@ struct vg_http_server;
 struct vg_http_request;
 struct vg_loop;
 
+/* A FHIR R4 server somewhere else. Texts: NULL or "" = not given; copied. */
+struct fhir_remote_config {
+    const char *url;                            /* "https://fhir.hospital.example/r4" */
+    const char *ca_path, *cert_path, *key_path; /* PEM: whom to trust; who we are (mTLS) */
+    const char *token_file;                     /* holds a bearer token */
+    /* OAuth2: client credentials, or SMART Backend Services with a key (base/http_token.h) */
+    const char *token_url, *client_id, *client_secret, *client_key_path, *client_key_id, *scope;
+    uint32_t connections;        /* 0 = 4; at most 64 */
+    uint32_t bundle_entries_max; /* 0 = 100 */
+    uint32_t timeout_ms;         /* one request; 0 = 30,000 */
+    int64_t watch_us;            /* how often changes by others are looked for; 0 = 2 s */
+    uint64_t spool_bytes_max;    /* 0 = 1 GiB */
+
+    /* A write that was taken over for later (202), and then refused for good: `body` is the
+     * resource (empty: a deletion), `why` what the server said. VG_OK: it is kept safe elsewhere
+     * and leaves the spool; anything else: it comes again. A thread of the store. */
+    enum vg_status (*refused)(void *ctx, struct vg_slice type, struct vg_slice id,
+                              struct vg_slice body, const char *why, struct vg_err *err);
+    /* The server is away, or there again: once each. May be NULL. Any thread. */
+    void (*changed)(void *ctx, bool is_away, const char *text);
+    void *ctx;
+};
+
 struct fhir_config {
-    const char *engine;   /* NULL or "sqlite" */
-    const char *path;     /* database file */
+    const char *engine;   /* NULL or "sqlite"; "remote" */
+    const char *path;     /* database file; remote: of what the server has not taken yet */
     const char *base_url; /* "https://localhost:8443/fhir", for fullUrl and Location */
+    const struct fhir_remote_config *remote;
 };
 
 VG_CHECK enum vg_status fhir_open(const struct fhir_config *config, struct fhir_store **ret_store,
@@ -51,7 +75,8 @@ struct fhir_write {
 };
 
 struct fhir_written {
-    int http_status;    /* 200 (also: unchanged, nothing written), 201, 204, 400, 409, 412, 422 */
+    int http_status;    /* 200 (also: unchanged, nothing written), 201, 204, 400, 409, 412, 422;
+                           202: a remote server is away, the write waits on our disk */
     struct vg_slice id; /* in the caller's arena */
     uint64_t version;
     int64_t last_updated_us;
@@ -63,6 +88,12 @@ struct fhir_written {
 /* All of them in one durable transaction, or none. On VG_REJECT *ret_failed (may be NULL) is the
  * index of the one that was refused, and written[*ret_failed].http_status says how. The same
  * resource twice in one commit is refused. Deletes are done first, then creates, then updates. */
+/* Remote: one transaction for each 100 writes, resources before those that refer to them, and after
+ * VG_REJECT others of the same commit may have been written. Every write is a PUT or a DELETE with
+ * an id (one that has none draws it), so that a commit can be done again. While the server is away
+ * they wait on disk, in order, with http_status 202 and a version of their own; VG_RETRY: no room
+ * there.
+ */
 VG_CHECK enum vg_status fhir_commit(struct fhir_store *store, const struct fhir_write *writes,
                                     size_t count, struct vg_arena *arena,
                                     struct fhir_written *written, size_t *ret_failed,
@@ -98,10 +129,15 @@ VG_CHECK enum vg_status fhir_lastn(struct fhir_store *store, struct vg_slice que
 /* Grows whenever a resource of this type changes: caches compare it. Cheap, any thread. */
 uint64_t fhir_change_count(struct fhir_store *store, const char *type);
 
+/* "" while all is well; else why reads wait or writes are kept back ("waiting for FHIR server …").
+ * Any thread. */
+void fhir_trouble(struct fhir_store *store, char out[static 256]);
+
 /* Serves base path /fhir on `server`, whose loop is `loop`. `may` (NULL = all may) runs in the
  * loop's thread and decides: true = go on; false = it has replied. `method` and `type` ("" for
  * system level) are given for scopes. Requests are worked on by threads of the store, replies are
- * posted to the loop. End: stop the loop, close the server, then fhir_close(). */
+ * posted to the loop. End: stop the loop, close the server, then fhir_close(). A remote store
+ * answers 404 and names no address: its server is asked directly. */
 typedef bool fhir_may(struct vg_http_request *request, const char *method, struct vg_slice type,
                       void *ctx);
 VG_CHECK enum vg_status fhir_rest_mount(struct fhir_store *store, struct vg_http_server *server,

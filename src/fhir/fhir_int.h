@@ -305,9 +305,12 @@ struct fhir_engine;
 
 #define FHIR_SCRATCH_COUNT 4
 
+struct fhir_remote;
+
 struct fhir_store {
     const struct fhir_engine *engine;
-    void *self; /* the engine's */
+    void *self;                 /* the engine's */
+    struct fhir_remote *remote; /* instead of an engine: remote_int.h */
     struct vg_slice base_url;
     struct fhir_rest *rest;
     _Atomic uint64_t *change_counts; /* by type */
@@ -326,6 +329,11 @@ VG_CHECK enum vg_status fhir_lastn_in(struct fhir_store *store, void *view, stru
                                       bool is_strict, struct vg_arena *arena,
                                       struct fhir_results *ret_results, struct fhir_issue *issue,
                                       struct vg_err *err);
+/* Newest first and at most `max` of each group of Observations that share a coding. */
+VG_CHECK enum vg_status fhir_lastn_pick(struct fhir_store *store,
+                                        const struct fhir_resource *resources, size_t count,
+                                        uint32_t max, struct vg_arena *arena,
+                                        struct fhir_results *ret_results, struct vg_err *err);
 /* Body cut down to mandatory and asked-for members, tagged SUBSETTED. */
 VG_CHECK enum vg_status fhir_elements_cut(struct vg_arena *arena, unsigned type,
                                           struct vg_slice body, const struct vg_slice *names,

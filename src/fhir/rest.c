@@ -14,6 +14,7 @@
 #include "base/http_server.h"
 #include "base/queue.h"
 #include "fhir/engine.h"
+#include "fhir/remote_int.h"
 
 #include <errno.h>
 #include <inttypes.h>
@@ -627,9 +628,12 @@ enum vg_status fhir_rest_mount(struct fhir_store *store, struct vg_http_server *
                                struct vg_loop *loop, fhir_may *may, void *may_ctx,
                                struct vg_err *err)
 {
-    struct fhir_rest *rest = calloc(1, sizeof(*rest));
+    struct fhir_rest *rest;
     enum vg_status st;
 
+    if (store->remote)
+        return remote_rest_mount(server, err);
+    rest = calloc(1, sizeof(*rest));
     if (!rest)
         return vg_fail(err, VG_RETRY, "fhir.memory", 0, "no memory for the REST interface");
     rest->store = store;

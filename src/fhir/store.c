@@ -6,6 +6,7 @@
 #include "base/http_server.h"
 #include "base/map.h"
 #include "fhir/engine.h"
+#include "fhir/remote_int.h"
 
 #include <inttypes.h>
 #include <stdatomic.h>
@@ -37,6 +38,14 @@ enum vg_status fhir_open(const struct fhir_config *config, struct fhir_store **r
     store->base_url = vg_slice_of(base);
     while (store->base_url.len && base[store->base_url.len - 1] == '/')
         base[--store->base_url.len] = '\0';
+    if (config->engine && strcmp(config->engine, "remote") == 0) {
+        st = remote_open(config, store, &store->remote, err);
+        if (st == VG_OK) {
+            *ret_store = store;
+            store = NULL;
+        }
+        goto done;
+    }
     for (size_t i = 0; fhir_engines[i] && !store->engine; i++)
         if (!config->engine || strcmp(config->engine, fhir_engines[i]->name) == 0)
             store->engine = fhir_engines[i];
@@ -62,6 +71,7 @@ void fhir_close(struct fhir_store *store)
     if (!store)
         return;
     fhir_rest_close(store->rest);
+    remote_close(store->remote);
     if (store->engine)
         store->engine->close(store->self);
     free((void *)(uintptr_t)store->base_url.ptr);
@@ -74,7 +84,17 @@ void fhir_close(struct fhir_store *store)
 
 uint64_t fhir_change_count(struct fhir_store *store, const char *type)
 {
-    return atomic_load(&store->change_counts[fhir_type_find(vg_slice_of(type))]);
+    unsigned number = fhir_type_find(vg_slice_of(type));
+
+    return store->remote ? remote_change_count(store->remote, number)
+                         : atomic_load(&store->change_counts[number]);
+}
+
+void fhir_trouble(struct fhir_store *store, char out[static 256])
+{
+    out[0] = '\0';
+    if (store->remote)
+        remote_trouble(store->remote, out);
 }
 
 /* ---- reading ---- */
@@ -100,6 +120,8 @@ enum vg_status fhir_read(struct fhir_store *store, struct vg_slice type_name, st
 
     if (st != VG_OK)
         return st;
+    if (store->remote)
+        return remote_read(store->remote, type, id, version, arena, ret_resource, err);
     st = store->engine->view_begin(store->self, &view, err);
     if (st != VG_OK)
         return st;
@@ -152,6 +174,8 @@ enum vg_status fhir_history(struct fhir_store *store, struct vg_slice type_name,
     unsigned type;
     enum vg_status st = known_type(type_name, &type, err);
 
+    if (st == VG_OK && store->remote)
+        return remote_history(store->remote, type, id, arena, ret_results, err);
     if (st == VG_OK)
         st = store->engine->view_begin(store->self, &view, err);
     if (st != VG_OK)
@@ -245,6 +269,8 @@ enum vg_status fhir_commit(struct fhir_store *store, const struct fhir_write *wr
 
     if (count == 0)
         return VG_OK;
+    if (store->remote)
+        return remote_commit(store->remote, writes, count, arena, written, ret_failed, err);
     scratch = scratch_take(store, &own);
     ops = (struct fhir_ops){.store = store, .count = count, .arena = scratch, .issue = &issue};
 
@@ -574,6 +600,8 @@ enum vg_status fhir_search(struct fhir_store *store, struct vg_slice type_name,
     unsigned type;
     enum vg_status st = known_type(type_name, &type, err);
 
+    if (st == VG_OK && store->remote)
+        return remote_search(store->remote, type, query, arena, ret_results, err);
     if (st == VG_OK)
         st = store->engine->view_begin(store->self, &view, err);
     if (st != VG_OK)
@@ -707,6 +735,72 @@ static enum vg_status collect(struct fhir_store *store, void *view, struct fhir_
     return st;
 }
 
+/* The first `max` of each group. */
+static enum vg_status take_groups(const struct latest *all, uint32_t max, struct vg_arena *arena,
+                                  struct fhir_results *ret_results, struct vg_err *err)
+{
+    struct fhir_results results = {0};
+
+    results.resources = vg_arena_alloc(arena, (all->count + 1) * sizeof(*results.resources));
+    if (!results.resources)
+        return vg_fail(err, VG_REJECT, "fhir.memory", 0, "no room for the results");
+    for (size_t leader = 0; leader < all->count; leader++) {
+        uint32_t taken = 0;
+
+        for (size_t i = leader; i < all->count && all->groups[leader] == leader && taken < max;
+             i++) {
+            if (all->groups[i] != leader)
+                continue;
+            results.resources[results.count++] = all->items[i].resource;
+            taken++;
+        }
+    }
+    results.match_count = results.count;
+    *ret_results = results;
+    return VG_OK;
+}
+
+enum vg_status fhir_lastn_pick(struct fhir_store *store, const struct fhir_resource *resources,
+                               size_t count, uint32_t max, struct vg_arena *arena,
+                               struct fhir_results *ret_results, struct vg_err *err)
+{
+    unsigned type = fhir_type_find(VG_SLICE("Observation"));
+    struct latest all = {0};
+    struct fhir_issue issue;
+    struct vg_map seen;
+    enum vg_status st = VG_OK;
+
+    all.items = vg_arena_alloc(arena, (count + 1) * sizeof(*all.items));
+    all.groups = vg_arena_alloc(arena, (count + 1) * sizeof(*all.groups));
+    if (!all.items || !all.groups)
+        return vg_fail(err, VG_REJECT, "fhir.memory", 0, "no room for the results");
+    vg_map_init(&seen);
+    for (size_t i = 0; i < count && st == VG_OK; i++) {
+        struct fhir_index index = {0};
+        struct vg_json *root = NULL;
+        bool is_ok = true;
+
+        if (vg_map_put(&seen, resources[i].id, all.items, &is_ok))
+            continue;
+        st = is_ok ? fhir_parse(arena, resources[i].body, &root, &issue, err)
+                   : vg_fail(err, VG_REJECT, "fhir.memory", 0, "no room for the results");
+        if (st == VG_OK && vg_slice_is(vg_json_get_text(root, "status"), "entered-in-error"))
+            continue;
+        if (st == VG_OK)
+            st = fhir_index_make(arena, type, root, store->base_url, &index, err);
+        if (st == VG_OK)
+            all.items[all.count++] = (struct fhir_found){.resource = resources[i],
+                                                         .sort_number = index.span.low_us,
+                                                         .key = -(int64_t)i};
+    }
+    vg_map_fini(&seen, NULL);
+    if (st == VG_OK) {
+        qsort(all.items, all.count, sizeof(*all.items), newest_first);
+        st = group(&all, arena, &issue, err);
+    }
+    return st == VG_OK ? take_groups(&all, max, arena, ret_results, err) : st;
+}
+
 enum vg_status fhir_lastn_in(struct fhir_store *store, void *view, struct vg_slice text,
                              bool is_strict, struct vg_arena *arena,
                              struct fhir_results *ret_results, struct fhir_issue *issue,
@@ -747,22 +841,10 @@ enum vg_status fhir_lastn_in(struct fhir_store *store, void *view, struct vg_sli
         qsort(all.items, all.count, sizeof(*all.items), newest_first);
         st = group(&all, arena, issue, err);
     }
-    results.resources = vg_arena_alloc(arena, (all.count + 1) * sizeof(*results.resources));
-    if (st == VG_OK && !results.resources)
-        st = vg_fail(err, VG_REJECT, "fhir.memory", 0, "no room for the results");
+    if (st == VG_OK)
+        st = take_groups(&all, max, arena, &results, err);
     if (st != VG_OK)
         return st;
-    for (size_t leader = 0; leader < all.count; leader++) {
-        uint32_t taken = 0;
-
-        for (size_t i = leader; i < all.count && all.groups[leader] == leader && taken < max; i++) {
-            if (all.groups[i] != leader)
-                continue;
-            results.resources[results.count++] = all.items[i].resource;
-            taken++;
-        }
-    }
-    results.match_count = results.count;
     results.self_query = text;
     st = trim(query, arena, &results, err);
     if (st == VG_OK)
@@ -776,8 +858,11 @@ enum vg_status fhir_lastn(struct fhir_store *store, struct vg_slice query, struc
     struct fhir_issue issue;
     struct vg_err why = {0};
     void *view = NULL;
-    enum vg_status st = store->engine->view_begin(store->self, &view, err);
+    enum vg_status st;
 
+    if (store->remote)
+        return remote_lastn(store->remote, query, arena, ret_results, err);
+    st = store->engine->view_begin(store->self, &view, err);
     if (st != VG_OK)
         return st;
     st = fhir_lastn_in(store, view, query, false, arena, ret_results, &issue, &why);
