@@ -69,7 +69,7 @@ static bool local_to_utc(int64_t civil_s, int64_t received_s, int64_t *ret_s)
 
 bool zone_to_utc(const struct zone *zone, int64_t civil_us, int64_t received_us, int64_t *ret_us)
 {
-    int64_t fraction_us = civil_us % VG_SECOND_US, at_s;
+    int64_t fraction_us = civil_us % VG_SECOND_US, at_s = 0;
 
     switch (zone->kind) {
     case ZONE_NONE:
