@@ -105,25 +105,52 @@ static enum vg_status check_charset(struct vg_hl7 *hl7, struct vg_err *err)
 enum vg_status vg_hl7_open(struct vg_slice message, struct vg_hl7 *ret, struct vg_err *err)
 {
     struct vg_hl7 hl7 = {.text = without_frame(message)};
-    uint32_t segments = 1;
+    struct vg_hl7_cursor cursor = {0};
+    struct vg_hl7_segment segment;
+    uint32_t lines = 1;
     enum vg_status st;
 
     hl7.msh = (struct vg_hl7_segment){segment_at(hl7.text, 0), 1, "MSH"};
     st = read_separators(&hl7, err);
+    *ret = hl7;
     if (st != VG_OK)
         return st;
     for (size_t i = 0; i < hl7.text.len; i++) {
         unsigned char c = (unsigned char)hl7.text.ptr[i];
 
-        segments += c == '\r' || c == '\n';
+        lines += c == '\r' || c == '\n';
         if (c == '\0' || c == START_BLOCK || c == END_BLOCK)
             return vg_fail(err, VG_REJECT, "hl7.syntax", 0,
-                           "segment %u: a control character (0x%02x) in the text", segments, c);
+                           "line %u: a control character (0x%02x) in the text", lines, c);
     }
-    *ret = hl7;
-    if (segments > 2 * VG_HL7_SEGMENTS_MAX)
-        return vg_fail(err, VG_REJECT, "hl7.size", 0, "more than %u segments", VG_HL7_SEGMENTS_MAX);
-    return check_charset(ret, err);
+    while ((st = vg_hl7_next(&hl7, &cursor, &segment, err)) == VG_OK)
+        if (segment.number > VG_HL7_SEGMENTS_MAX)
+            return vg_fail(err, VG_REJECT, "hl7.size", 0, "more than %u segments",
+                           VG_HL7_SEGMENTS_MAX);
+        else if (segment.number > 1 && memcmp(segment.id, "MSH", 3) == 0)
+            return vg_fail(err, VG_REJECT, "hl7.syntax", 0, "segment %u: a second MSH",
+                           segment.number);
+    return st == VG_END ? check_charset(ret, err) : st;
+}
+
+enum vg_status vg_hl7_check_kind(const struct vg_hl7 *hl7, const char *processing,
+                                 struct vg_err *err)
+{
+    static const char *const events[] = {"", "R01", "R30", "R31", "R32"};
+    struct vg_slice kind = vg_hl7_field(hl7, &hl7->msh, 9);
+    struct vg_slice mode = vg_hl7_component(hl7, vg_hl7_field(hl7, &hl7->msh, 11), 1);
+    bool is_known = false;
+
+    for (size_t i = 0; i < sizeof(events) / sizeof(events[0]); i++)
+        is_known = is_known || vg_slice_is(vg_hl7_component(hl7, kind, 2), events[i]);
+    if (!vg_slice_is(vg_hl7_component(hl7, kind, 1), "ORU") || !is_known)
+        return vg_fail(err, VG_REJECT, "hl7.type", 0,
+                       "segment 1 (MSH), field 9: not an observation message (ORU^R01)");
+    if (mode.len > 0 && (mode.len != 1 || !strchr(processing, mode.ptr[0])))
+        return vg_fail(err, VG_REJECT, "hl7.processing", 0,
+                       "segment 1 (MSH), field 11: a message for tests or training; "
+                       "hl7.processing says which are taken");
+    return VG_OK;
 }
 
 /* ---- parts ---- */

@@ -28,9 +28,9 @@ struct vg_hl7 {
     bool is_latin1;
 };
 
-/* Reads the first segment and checks the bytes of all. VG_REJECT hl7.syntax, hl7.charset,
- * hl7.size; the text names segment and field. After hl7.charset and hl7.size *ret is set all the
- * same (so that it can be answered), else it is left alone; ret->field != 0 tells. */
+/* Reads the first segment and checks that the others have names. VG_REJECT hl7.syntax,
+ * hl7.charset, hl7.size; the text names segment and field. Where the separators could be read, *ret
+ * is set even then (ret->field != 0), so that the message can be answered. */
 VG_CHECK enum vg_status vg_hl7_open(struct vg_slice message, struct vg_hl7 *ret,
                                     struct vg_err *err);
 
@@ -42,6 +42,11 @@ struct vg_hl7_cursor {
 };
 VG_CHECK enum vg_status vg_hl7_next(const struct vg_hl7 *hl7, struct vg_hl7_cursor *cursor,
                                     struct vg_hl7_segment *ret, struct vg_err *err);
+
+/* Is it one that brings observations: ORU^R01 (R30, R31, R32, or no event), with an MSH-11 that is
+ * empty or a letter of `processing`? VG_REJECT hl7.type, hl7.processing. */
+VG_CHECK enum vg_status vg_hl7_check_kind(const struct vg_hl7 *hl7, const char *processing,
+                                          struct vg_err *err);
 
 /* Field by HL7's number (MSH-1 is the separator itself), all its repetitions; empty when absent. */
 struct vg_slice vg_hl7_field(const struct vg_hl7 *hl7, const struct vg_hl7_segment *segment,

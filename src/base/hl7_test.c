@@ -84,15 +84,13 @@ static void test_segments(void)
 static void test_a_line_without_a_name_is_refused_with_its_place(void)
 {
     struct vg_hl7 hl7;
-    struct vg_hl7_cursor cursor = {0};
-    struct vg_hl7_segment segment;
     struct vg_err err = {0};
 
-    CHECK(vg_hl7_open(VG_SLICE("MSH|^~\\&|A\rOBX|1\rrest of a text"), &hl7, &err) == VG_OK);
-    CHECK(vg_hl7_next(&hl7, &cursor, &segment, &err) == VG_OK);
-    CHECK(vg_hl7_next(&hl7, &cursor, &segment, &err) == VG_OK);
-    CHECK(vg_hl7_next(&hl7, &cursor, &segment, &err) == VG_REJECT);
+    CHECK(vg_hl7_open(VG_SLICE("MSH|^~\\&|A\rOBX|1\rrest of a text"), &hl7, &err) == VG_REJECT);
     CHECK(strstr(err.text, "segment 3") != NULL);
+    CHECK(vg_slice_is(vg_hl7_field(&hl7, &hl7.msh, 3), "A")); /* and can be answered */
+    CHECK(vg_hl7_open(VG_SLICE("MSH|^~\\&|A\rMSH|^~\\&|A"), &hl7, &err) == VG_REJECT);
+    CHECK(strstr(err.text, "segment 2") != NULL);
 }
 
 static void test_parts(void)

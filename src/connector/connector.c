@@ -85,8 +85,8 @@ struct connector {
     struct fhir_written *written;
     struct vg_buf bodies, value, headers, fhir;
 
-    struct vg_metric *messages_total, *repeats_total, *absent_total, *measurements_total, *observations_total,
-        *batch_seconds;
+    struct vg_metric *messages_total, *repeats_total, *absent_total, *measurements_total,
+        *observations_total, *batch_seconds;
 };
 
 /* ---- open, close ---- */

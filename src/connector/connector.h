@@ -10,8 +10,8 @@
  * connector.missing_value, connector.ambiguous, connector.wrong_type, connector.no_template,
  * connector.quantity, connector.text, connector.correlation, connector.sampled_size,
  * connector.identity, connector.mismatch, connector.relinked, connector.stored, connector.rejected
- * (by the FHIR service), connector.memory, hl7.* and gatt.* (connector/decode.h), jsonpath.budget, jsonpath.compare, jsonpath.index,
- * jmespath.budget, jmespath.type, jmespath.range.
+ * (by the FHIR service), connector.memory, hl7.* and gatt.* (connector/decode.h), jsonpath.budget,
+ * jsonpath.compare, jsonpath.index, jmespath.budget, jmespath.type, jmespath.range.
  */
 #ifndef VG_CONNECTOR_CONNECTOR_H
 #define VG_CONNECTOR_CONNECTOR_H

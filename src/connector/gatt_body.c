@@ -1,7 +1,7 @@
 /* gatt_body.c -- Bluetooth GATT health characteristics as JSON.
  *
- *     {"measurements":[{"characteristic":"2a35","kind":"blood-pressure","time":…,"timeFrom":"device",
- *                       "isUsable":true,"unit":"mm[Hg]","systolic":138,…}]}
+ *     {"measurements":[{"characteristic":"2a35","kind":"blood-pressure","unit":"mm[Hg]",
+ *                       "systolic":138,…,"time":…,"timeFrom":"device","isUsable":true}]}
  *
  * Layouts are the Bluetooth SIG's: heart rate 2A37, blood pressure 2A35, temperature 2A1C, pulse
  * oximeter 2A5E (spot check) and 2A5F (continuous), glucose 2A18, continuous glucose 2AA7. Little

@@ -639,26 +639,6 @@ static enum vg_status put_segments(struct writer *w, struct vg_err *err)
 
 /* ---- the message ---- */
 
-static enum vg_status check_kind(const struct writer *w, struct vg_err *err)
-{
-    static const char *const events[] = {"", "R01", "R30", "R31", "R32"};
-    struct vg_slice kind = vg_hl7_field(&w->hl7, &w->hl7.msh, 9);
-    struct vg_slice mode = component(w, vg_hl7_field(&w->hl7, &w->hl7.msh, 11), 1);
-    const char *taken = w->config->processing ? w->config->processing : "P";
-    bool is_known = false;
-
-    for (size_t i = 0; i < sizeof(events) / sizeof(events[0]); i++)
-        is_known = is_known || vg_slice_is(component(w, kind, 2), events[i]);
-    if (!vg_slice_is(component(w, kind, 1), "ORU") || !is_known)
-        return vg_fail(err, VG_REJECT, "hl7.type", 0,
-                       "segment 1 (MSH), field 9: not an observation message (ORU^R01)");
-    if (mode.len > 0 && (mode.len != 1 || !strchr(taken, mode.ptr[0])))
-        return vg_fail(err, VG_REJECT, "hl7.processing", 0,
-                       "segment 1 (MSH), field 11: a message for tests or training; hl7.processing "
-                       "says which are taken");
-    return VG_OK;
-}
-
 static void put_header(struct writer *w)
 {
     static const struct {
@@ -718,7 +698,7 @@ enum vg_status hl7_body(const struct decode_config *config, const struct decode_
         return st;
     vg_buf_init(&w.text, 0);
     vg_json_writer_init(&w.json, out);
-    st = check_kind(&w, err);
+    st = vg_hl7_check_kind(&w.hl7, config->processing ? config->processing : "P", err);
     if (st == VG_OK) {
         vg_json_open_object(&w.json);
         put_header(&w);

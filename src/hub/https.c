@@ -1,7 +1,8 @@
 /* https.c -- POST /devices/{id}/messages/events: one message, HTTP Basic, 204 once it is durable.
  *
  * The same registry, rules and batch as MQTT; the answer leaves from the same completion. Azure's
- * names: header message-id (or iothub-messageid) and iothub-creation-time-utc. Application
+ * names: header message-id (or iothub-messageid), iothub-creation-time-utc, iothub-contenttype (or
+ * Content-Type). Application
  * properties come in the query as p.NAME=value. A password check runs in the authentication thread
  * (auth.c) while the request waits.
  */
@@ -9,6 +10,8 @@
 
 #include <stdio.h>
 #include <stdlib.h>
+
+#define CONTENT_TYPE_BYTES_MAX 250 /* a longer one is none that we know */
 
 struct post {
     struct vg_http_request *request;
@@ -82,6 +85,7 @@ static void store(struct post *post)
     struct vg_http_request *request = post->request;
     struct vg_slice mid = either_header(request, "message-id", "iothub-messageid");
     struct vg_slice ctime = either_header(request, "iothub-creation-time-utc", "creation-time");
+    struct vg_slice ct = either_header(request, "iothub-contenttype", "Content-Type");
     struct vg_buf *headers = &loop->headers;
 
     if (!turn_has_reserve(loop)) {
@@ -96,6 +100,8 @@ static void store(struct post *post)
         stream_header_put(headers, "mid", mid);
     if (ctime.ptr)
         stream_header_put(headers, "ctime", ctime);
+    if (ct.len && ct.len <= CONTENT_TYPE_BYTES_MAX)
+        stream_header_put(headers, "ct", ct);
     if (!put_properties(headers, request) || !vg_buf_ok(headers)) {
         refuse(request, 400, REFUSED_TOPIC_FORM, "the properties cannot be read");
         return;

@@ -139,9 +139,10 @@ static enum vg_status open_loop(struct hub *hub, uint32_t index, struct vg_err *
 
 static void open_metrics(struct hub_metrics *m)
 {
-    static const char *const via[] = {"via=\"mqtt\"", "via=\"mqtt5\"", "via=\"https\""};
+    static const char *const via[] = {"via=\"mqtt\"", "via=\"mqtt5\"", "via=\"https\"",
+                                      "via=\"mllp\""};
 
-    for (size_t i = 0; i < 3; i++)
+    for (size_t i = 0; i < 4; i++)
         m->messages[i] = vg_counter("vigil_hub_messages_total", "messages taken", via[i]);
     m->bytes = vg_counter("vigil_hub_bytes_total", "bytes of messages made durable", "");
     m->commits = vg_counter("vigil_hub_commits_total", "batches made durable", "");
@@ -173,11 +174,32 @@ static enum vg_status take_config(struct hub *hub, const struct hub_config *conf
     c->inflight_max = c->inflight_max ? c->inflight_max : 1024;
     c->connect_timeout_us = c->connect_timeout_us ? c->connect_timeout_us : 10 * VG_SECOND_US;
     c->lag_max = c->lag_max ? c->lag_max : 1000000;
+    c->hl7_plain_address = c->hl7_plain_address ? c->hl7_plain_address : "127.0.0.1";
+    c->hl7_processing = c->hl7_processing ? c->hl7_processing : "P";
+    c->hl7_frame_timeout_us = c->hl7_frame_timeout_us ? c->hl7_frame_timeout_us : 30 * VG_SECOND_US;
+    c->hl7_idle_us = c->hl7_idle_us ? c->hl7_idle_us : VG_HOUR_US;
     hub->clock = c->clock ? *c->clock : vg_clock_system;
     if (c->loops > 64 || c->inflight_max > 65535 || c->payload_bytes_max > (16u << 20))
         return vg_fail(err, VG_REJECT, "hub.config", 0,
                        "at most 64 loops, 65,535 in flight, 16 MiB of payload");
     return VG_OK;
+}
+
+static bool is_served(const struct hub *hub, enum hub_listener which)
+{
+    switch (which) {
+    case LISTEN_MQTTS:
+        return hub->config.tls != NULL;
+    case LISTEN_MQTT:
+        return hub->config.has_plain;
+    case LISTEN_MLLPS:
+        return hub->mllp && hub->config.tls;
+    case LISTEN_MLLP:
+        return hub->mllp && hub->config.has_hl7_plain;
+    case HUB_LISTENERS:
+        break;
+    }
+    return false;
 }
 
 enum vg_status hub_open(const struct hub_config *config, struct stream *stream,
@@ -209,11 +231,12 @@ enum vg_status hub_open(const struct hub_config *config, struct stream *stream,
         st = open_loop(hub, i, err);
     if (st == VG_OK)
         st = auth_open(hub, err);
+    if (st == VG_OK && mllp_is_served(&hub->config))
+        st = mllp_open(hub, err);
     for (uint32_t i = 0; st == VG_OK && i < hub->config.loops; i++) {
-        if (hub->config.tls)
-            st = conn_listen(&hub->loops[i], 0, err);
-        if (st == VG_OK && hub->config.has_plain)
-            st = conn_listen(&hub->loops[i], 1, err);
+        for (int which = 0; which < HUB_LISTENERS && st == VG_OK; which++)
+            if (is_served(hub, (enum hub_listener)which))
+                st = conn_listen(&hub->loops[i], (enum hub_listener)which, err);
     }
     if (st == VG_OK && hub->config.tls)
         st = https_open(hub, err);
@@ -236,7 +259,7 @@ static void quiesce(void *ctx)
 
     loop->is_closing = true;
     turn_pause(loop, PAUSE_CLOSING, true);
-    for (size_t i = 0; i < 2; i++)
+    for (size_t i = 0; i < HUB_LISTENERS; i++)
         if (loop->listeners[i])
             evconnlistener_disable(loop->listeners[i]);
 }
@@ -312,7 +335,7 @@ static void close_loop(struct hub_loop *loop)
 {
     struct conn *conn;
 
-    for (size_t i = 0; i < 2; i++)
+    for (size_t i = 0; i < HUB_LISTENERS; i++)
         if (loop->listeners[i])
             evconnlistener_free(loop->listeners[i]);
     while ((conn = LIST_FIRST(&loop->conns))) {
@@ -349,6 +372,7 @@ void hub_close(struct hub *hub)
     for (uint32_t i = 0; hub->loops && i < hub->config.loops; i++)
         if (hub->loops[i].hub)
             close_loop(&hub->loops[i]);
+    mllp_close(hub);
     auth_close(hub);
     vg_map_fini(&hub->sessions, session_free);
     for (size_t i = 0; i < 2; i++)
@@ -361,7 +385,7 @@ void hub_close(struct hub *hub)
 
 uint16_t hub_mqtts_port(const struct hub *hub)
 {
-    return hub->mqtts_port;
+    return hub->ports[LISTEN_MQTTS];
 }
 
 uint16_t hub_https_port(const struct hub *hub)
@@ -371,5 +395,15 @@ uint16_t hub_https_port(const struct hub *hub)
 
 uint16_t hub_plain_port(const struct hub *hub)
 {
-    return hub->plain_port;
+    return hub->ports[LISTEN_MQTT];
+}
+
+uint16_t hub_hl7_port(const struct hub *hub)
+{
+    return hub->ports[LISTEN_MLLPS];
+}
+
+uint16_t hub_hl7_plain_port(const struct hub *hub)
+{
+    return hub->ports[LISTEN_MLLP];
 }

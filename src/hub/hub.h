@@ -1,14 +1,17 @@
 /* hub.h -- STAGE, steps 1 and 4: the door that devices knock on.
  *
- * Comes from: devices and gateways: MQTT 3.1.1 and 5 over TLS, HTTPS.
+ * Comes from: devices and gateways: MQTT 3.1.1 and 5 over TLS, HTTPS, HL7 v2 over MLLP.
  * Goes to:    topic device.raw (docs/records.md), byte for byte.
- * Promise:    a PUBACK or a 204 means that the message is on the disk; a message without one was
- *             never promised. A device writes only under its own id. Nothing is dropped silently:
- *             while there is no room, or consumers lag too far behind, publishers are not read.
+ * Promise:    a PUBACK, a 204 or an AA means that the message is on the disk; a message without one
+ *             was never promised. A device writes only under its own id. Nothing is dropped
+ * silently: while there is no room, or consumers lag too far behind, publishers are not read.
  *
  * Topics and names are Azure IoT Hub's: devices/{id}/messages/events/{property bag} and
  * POST /devices/{id}/messages/events, so that its devices connect unchanged (user name {id} or
  * {hub}/{id}/?api-version=...; client id = {id}).
+ *
+ * An HL7 sender has no password: it is a device of the registry by its certificate (of an authority
+ * that the operator names; the common name is the device id), else by its address.
  */
 #ifndef VG_HUB_HUB_H
 #define VG_HUB_HUB_H
@@ -34,6 +37,17 @@ struct hub_config {
     uint64_t lag_max;             /* records of device.raw that group "connector" may lag behind
                                      before publishers are paused; 0 = 1,000,000 */
     const struct vg_clock *clock; /* wall time of the records; NULL = system */
+
+    /* HL7 v2 over MLLP; none without senders and authority. */
+    const char *hl7_senders;       /* ADDRESS[/BITS]=DEVICE, comma-separated; NULL or "" = none */
+    const char *hl7_client_ca;     /* PEM file of that authority; NULL or "" = none */
+    uint16_t hl7_port;             /* with TLS; 0 = any free one */
+    bool has_hl7_plain;            /* also without TLS (then by address alone) */
+    const char *hl7_plain_address; /* NULL = "127.0.0.1" */
+    uint16_t hl7_plain_port;       /* 0 = any free one */
+    const char *hl7_processing;    /* MSH-11 that are taken, a letter each; NULL = "P" */
+    int64_t hl7_frame_timeout_us;  /* from a frame's first byte to its last; 0 = 30 s */
+    int64_t hl7_idle_us;           /* a silent connection is closed; 0 = 1 h */
 };
 
 /* Opens the listeners and starts the threads. `stream` outlives the hub. On failure nothing runs.
@@ -48,6 +62,8 @@ void hub_close(struct hub *hub);
 uint16_t hub_mqtts_port(const struct hub *hub);
 uint16_t hub_https_port(const struct hub *hub);
 uint16_t hub_plain_port(const struct hub *hub); /* 0: there is none */
+uint16_t hub_hl7_port(const struct hub *hub);   /* the same */
+uint16_t hub_hl7_plain_port(const struct hub *hub);
 
 /* "" while all is well; else why publishers wait or the hub takes nothing more. Any thread. */
 void hub_trouble(struct hub *hub, char out[static 256]);

@@ -9,6 +9,7 @@
  *     session.c  who is connected under which id; what a session remembers
  *     auth.c     the thread that knows SQLite and Argon2id; each loop's cache of proven passwords
  *     https.c    POST /devices/{id}/messages/events
+ *     mllp.c     HL7 v2 frames: who sends them, what is taken, how it is acknowledged
  *     message.c  topic and property bag to key and headers
  *     turn.c     collect, make durable, answer
  */
@@ -43,6 +44,8 @@
 #define HUB_BATCH_BYTES_MAX (4u << 20)
 #define HUB_TOPIC_MAX (REGISTRY_ID_MAX + 32)
 
+enum hub_listener { LISTEN_MQTTS, LISTEN_MQTT, LISTEN_MLLPS, LISTEN_MLLP, HUB_LISTENERS };
+
 /* ---- why something was refused ---- */
 
 struct refusal {
@@ -74,6 +77,10 @@ enum refused {
     REFUSED_QUOTA,
     REFUSED_SUBSCRIPTION_ID,
     REFUSED_SHUTTING_DOWN,
+    REFUSED_SENDER,
+    REFUSED_HL7,
+    REFUSED_HL7_FRAME,
+    REFUSED_IDLE,
     REFUSED_COUNT,
 };
 
@@ -105,8 +112,9 @@ struct conn {
     uint32_t refs; /* 1 for being open, 1 for each unanswered message and password check */
     enum conn_state state;
     bool is_stalled, is_dirty, is_reading, is_writing;
-    bool has_published; /* since last_seen was written */
-    uint8_t version;    /* 0 until CONNECT was read */
+    bool is_mllp, has_garbage; /* garbage between frames was told */
+    bool has_published;        /* since last_seen was written */
+    uint8_t version;           /* 0 until CONNECT was read */
     bool is_clean, is_session_kept;
     uint16_t keep_alive_s;
     uint32_t inflight;
@@ -116,6 +124,7 @@ struct conn {
     uint64_t serial;     /* of the hub; grows */
     int64_t deadline_us; /* monotonic: CONNECT or the end of draining is due */
     int64_t last_us;     /* monotonic: last bytes from the client */
+    int64_t frame_us;    /* monotonic: when a frame began that has not ended; 0 = none */
     struct vg_buf in;  /* begin of a packet that has not come whole; all that a stalled one sent */
     struct vg_buf out; /* what the socket has not taken */
     struct will *will;
@@ -130,9 +139,12 @@ LIST_HEAD(conn_list, conn);
 
 /* ---- a batch: what one commit per partition makes durable ---- */
 
+struct mllp_ack; /* ready bytes */
+
 struct answer {
     struct conn *conn;               /* holds a reference; or */
     struct vg_http_request *request; /* gets 204 */
+    struct mllp_ack *ack;            /* of an MLLP connection; NULL: it wants none */
     uint16_t packet_id;              /* 0: QoS 0, no answer */
     uint8_t reason; /* MQTT 5: refused, nothing was stored; the answer keeps its place in the row */
     bool is_brought; /* by a gateway: step 2 */
@@ -174,7 +186,7 @@ struct hub_loop {
     struct hub *hub;
     struct vg_loop *loop;
     uint32_t index;
-    struct evconnlistener *listeners[2]; /* TLS, plain */
+    struct evconnlistener *listeners[HUB_LISTENERS];
     struct conn_list conns, stalled, dirty;
     uint32_t conn_count;
     unsigned pauses; /* bits of enum pause_reason */
@@ -211,7 +223,7 @@ struct session {
 struct auth;
 
 struct hub_metrics {
-    struct vg_metric *messages[3]; /* mqtt, mqtt5, https */
+    struct vg_metric *messages[4]; /* mqtt, mqtt5, https, mllp */
     struct vg_metric *bytes, *commits, *seconds;
     struct vg_metric *refused[REFUSED_COUNT];
 };
@@ -224,7 +236,8 @@ struct hub {
     struct auth *auth;
     struct vg_http_server *https; /* on loop 0 */
     bool is_running;
-    uint16_t mqtts_port, plain_port;
+    uint16_t ports[HUB_LISTENERS];
+    struct mllp *mllp; /* NULL: there is none */
     struct hub_metrics metrics;
     uint8_t digest_key[32];
     atomic_uint_fast64_t serial;
@@ -238,7 +251,7 @@ struct hub {
 };
 
 /* conn.c */
-enum vg_status conn_listen(struct hub_loop *loop, uint32_t which, struct vg_err *err);
+enum vg_status conn_listen(struct hub_loop *loop, enum hub_listener which, struct vg_err *err);
 void conn_send(struct conn *conn, struct vg_slice bytes); /* queued; goes out at the turn's end */
 void conn_flush(struct conn *conn);
 VG_PRINTF(3, 4)
@@ -304,6 +317,17 @@ void auth_seen(struct hub_loop *loop); /* hands over who published, to be writte
 
 /* https.c */
 enum vg_status https_open(struct hub *hub, struct vg_err *err);
+
+/* mllp.c */
+enum vg_status mllp_open(struct hub *hub, struct vg_err *err);
+void mllp_close(struct hub *hub);
+bool mllp_is_served(const struct hub_config *config);
+/* A new connection, its SSL set. False: nobody that is known; it is to be closed. */
+bool mllp_accept(struct conn *conn, const struct sockaddr *address);
+void mllp_begin(struct conn *conn); /* TLS is through, or there is none */
+size_t mllp_parse(struct conn *conn, struct vg_slice data);
+void mllp_answer(struct answer *answer, enum vg_status status);
+void mllp_ack_free(struct mllp_ack *ack);
 
 /* turn.c */
 enum vg_status turn_open(struct hub_loop *loop, struct vg_err *err);

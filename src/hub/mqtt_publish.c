@@ -109,6 +109,8 @@ static const char *make_headers(struct conn *conn, const struct mqtt_publish *pu
         stream_header_put(headers, "dup", VG_SLICE("1"));
     if (is_foreign)
         stream_header_put(headers, "edge", vg_slice_of(conn->id));
+    if (mqtt_has(&publish->properties, MQTT_P_CONTENT_TYPE))
+        stream_header_put(headers, "ct", publish->properties.text[MQTT_P_CONTENT_TYPE]);
     if (!message_parse_bag(headers, bag, is_foreign, &loop->arena))
         return "the property bag is not name=value pairs with names of at most 250 bytes";
     while (mqtt_user_next(publish->properties.block, &cursor, &name, &value))

@@ -3,8 +3,8 @@
  * A turn of the loop reads what has come from all its sockets; each message is copied into the
  * batch that is being filled. At the turn's end the batch is handed to the stream, and while it is
  * being made durable the next one fills: the batch size adapts itself, there is no timer. At most
- * two are in flight. PUBACK and 204 leave only when every commit of a batch has come back VG_OK,
- * batches in the order in which they were filled, so a client sees its PUBACKs in order
+ * two are in flight. PUBACK, 204 and AA leave only when every commit of a batch has come back
+ * VG_OK, batches in the order in which they were filled, so a client sees its PUBACKs in order
  * (MQTT-4.6.0-2).
  *
  *     FREE -> (filling) -> FLYING -> LANDED -> answered -> FREE
@@ -218,7 +218,9 @@ static void answer_one(struct answer *answer, enum vg_status status)
     if (!conn)
         return;
     conn->inflight--;
-    if (status != VG_OK) {
+    if (conn->is_mllp) {
+        mllp_answer(answer, status);
+    } else if (status != VG_OK) {
         conn_refuse(conn, REFUSED_UNAVAILABLE, "the message could not be stored");
     } else if (conn->state == CONN_ONLINE) {
         size_t len = answer->reason ? 5 : 4;
@@ -270,7 +272,7 @@ static void die(struct hub_loop *loop)
 {
     struct conn *conn, *next;
 
-    for (size_t i = 0; i < 2; i++)
+    for (size_t i = 0; i < HUB_LISTENERS; i++)
         if (loop->listeners[i])
             evconnlistener_disable(loop->listeners[i]);
     for (conn = LIST_FIRST(&loop->conns); conn; conn = next) {
@@ -423,8 +425,10 @@ void turn_close(struct hub_loop *loop)
         struct batch *batch = &loop->batches[i];
 
         for (uint32_t a = 0; batch->answers && a < batch->count; a++)
-            if (batch->answers[a].conn)
+            if (batch->answers[a].conn) {
+                mllp_ack_free(batch->answers[a].ack);
                 conn_unref(batch->answers[a].conn);
+            }
         for (uint32_t p = 0; batch->flights && p < stream_partitions(loop->hub->stream); p++)
             stream_out_fini(&batch->flights[p].out);
         free(batch->flights);
