@@ -26,6 +26,7 @@
 #include "web/web.h"
 
 #include <errno.h>
+#include <stdatomic.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <unistd.h>
@@ -63,6 +64,9 @@ struct platform {
     struct notify *notify;
     struct vg_loop *reports;
     bool has_reports_thread;
+    struct vg_loop *upkeep;
+    bool has_upkeep_thread;
+    atomic_bool is_closing; /* what runs on its own stops at the next occasion */
     struct lane lanes[PARTITIONS_MAX];
     struct stage *stages[STAGES_MAX];
     const char *stage_names[STAGES_MAX];
@@ -337,9 +341,9 @@ static enum vg_status mappings_act(void *ctx, struct vg_slice who, struct vg_sli
         return st;
     vg_arena_init(&arena, 0);
     if (vg_json_parse(&arena, vg_buf_slice(out), NULL, &root, NULL, &why) == VG_OK) {
-        subject = vg_arena_printf(&arena, "%.*s, it was %.*s",
-                                  VG_FMT(vg_json_get_text(root, "version")),
-                                  VG_FMT(vg_json_get_text(root, "previous")));
+        subject =
+            vg_arena_printf(&arena, "%.*s, it was %.*s", VG_FMT(vg_json_get_text(root, "version")),
+                            VG_FMT(vg_json_get_text(root, "previous")));
         if (care_audit(p->care, vg_now_us(), who, "mapping.activate", subject, &why) == VG_OK)
             why.code = NULL;
     }
@@ -347,6 +351,42 @@ static enum vg_status mappings_act(void *ctx, struct vg_slice who, struct vg_sli
         vg_log_err(VG_LOG_ERROR, "app", &why);
     vg_arena_fini(&arena);
     return VG_OK;
+}
+
+/* ---- the lake's upkeep ---- */
+
+static bool goes_on(void *ctx)
+{
+    return !atomic_load_explicit(&((struct platform *)ctx)->is_closing, memory_order_relaxed);
+}
+
+static void keep_lake(void *ctx)
+{
+    struct platform *p = ctx;
+    struct lake_policy policy = {p->settings->lake_keep_us, p->settings->lake_keep_removed_us};
+    struct lake_upkeep done;
+    struct vg_err err = {0};
+
+    if (lake_maintain(p->lake, &policy, vg_now_us(), goes_on, p, &done, &err) != VG_OK) {
+        vg_step_error(9, &err);
+        vg_log_err(VG_LOG_ERROR, "lake", &err);
+    } else if (done.merged_count + done.expired_count + done.deleted_count > 0) {
+        vg_log(VG_LOG_INFO, "lake", "lake.upkeep",
+               "%zu files merged into %zu, %zu of old dates left out, %zu deleted",
+               done.merged_count, done.made_count, done.expired_count, done.deleted_count);
+    }
+}
+
+static enum vg_status start_upkeep(struct platform *p, struct vg_err *err)
+{
+    enum vg_status st = vg_loop_open("lake", &p->upkeep, err);
+
+    if (st == VG_OK)
+        st = vg_loop_every(p->upkeep, p->settings->lake_upkeep_every_us, keep_lake, p, err);
+    if (st == VG_OK)
+        st = vg_loop_start(p->upkeep, err);
+    p->has_upkeep_thread = st == VG_OK;
+    return st;
 }
 
 /* ---- doors ---- */
@@ -488,6 +528,8 @@ static enum vg_status open_whole(struct platform *p, struct vg_err *err)
         st = start_lane(p, i, err);
     if (st == VG_OK)
         st = start_reports(p, err);
+    if (st == VG_OK)
+        st = start_upkeep(p, err);
     return st;
 }
 
@@ -552,6 +594,7 @@ void platform_close(struct platform *p)
 {
     if (!p)
         return;
+    atomic_store_explicit(&p->is_closing, true, memory_order_relaxed);
     if (p->hub && unlink(path_of(p, "run.json")) != 0 && errno != ENOENT)
         vg_log(VG_LOG_WARN, "app", "app.run_file", "run.json stays: errno %d", errno);
     control_close(p->control);
@@ -562,6 +605,9 @@ void platform_close(struct platform *p)
     while (p->stage_count > 0)
         stage_stop(p->stages[--p->stage_count]);
     archive_close(p->archive);
+    if (p->has_upkeep_thread)
+        vg_loop_stop(p->upkeep);
+    vg_loop_close(p->upkeep);
     if (p->has_reports_thread)
         vg_loop_stop(p->reports);
     vg_loop_close(p->reports);

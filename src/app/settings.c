@@ -72,6 +72,12 @@ const struct vg_option settings_options[] = {
      "Rows wait at most this long before they become a Parquet file."},
     {"lake.flush_rows", VG_OPTION_INTEGER, AT(lake_flush_rows), "20000", "rows", 1, 1e7, NULL,
      "Or until there are this many."},
+    {"lake.upkeep_every", VG_OPTION_DURATION, AT(lake_upkeep_every_us), "5m", "", 0, 0, NULL,
+     "How often small files are merged and old ones deleted."},
+    {"lake.keep", VG_OPTION_DURATION, AT(lake_keep_us), "0s", "", 0, 0, NULL,
+     "Dates older than this leave the lake; 0: none do."},
+    {"lake.keep_removed", VG_OPTION_DURATION, AT(lake_keep_removed_us), "24h", "", 0, 0, NULL,
+     "Files that were merged into others stay so long for readers of an older version."},
 
     {"score.model", VG_OPTION_PATH, AT(score_model_dir), "models/sepsis-vitals", "", 0, 0, NULL,
      "Folder of the model; empty: NEWS2 alone."},

@@ -352,11 +352,12 @@ static enum vg_status write_row_tail(struct sql *sql, struct vg_slice patient_id
         vg_json_put_null(w);
     vg_json_name(w, "item");
     if (st == VG_OK)
-        st = SQL_RUN(sql, err, write_one, &item,
-                     "SELECT i.id, i.state, i.assignee, i.snoozed_until_us FROM item i JOIN flag f ON "
-                     "f.flag_id = i.flag_id WHERE i.patient_id = ? AND i.state <> 'resolved' ORDER BY "
-                     "(f.closed_us IS NULL) DESC, (f.severity = 'high') DESC, i.opened_us LIMIT 1",
-                     sql_t(patient_id));
+        st = SQL_RUN(
+            sql, err, write_one, &item,
+            "SELECT i.id, i.state, i.assignee, i.snoozed_until_us FROM item i JOIN flag f ON "
+            "f.flag_id = i.flag_id WHERE i.patient_id = ? AND i.state <> 'resolved' ORDER BY "
+            "(f.closed_us IS NULL) DESC, (f.severity = 'high') DESC, i.opened_us LIMIT 1",
+            sql_t(patient_id));
     if (item.count == 0)
         vg_json_put_null(w);
     vg_json_name(w, "news2Spark");

@@ -8,6 +8,10 @@
  * written beside, synced, and put in place with link(2), which fails when the version is taken. So
  * two writers never overwrite each other, and after a crash a commit is there whole or not at all.
  *
+ * A checkpoint is the whole state at one version as a Parquet file, named by _last_checkpoint; the
+ * log is replayed from there. The Parquet itself is the engine's work (struct delta_parquet); here
+ * it is lines of JSON, the same actions as in the log.
+ *
  * EXACTLY ONCE
  *
  * The data files and the position that they answer are in the same commit. A data file without a
@@ -27,6 +31,7 @@
 #include <inttypes.h>
 #include <stdio.h>
 #include <stdlib.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
 #define LOG_ENTRY_BYTES_MAX (64u << 20)
@@ -131,6 +136,27 @@ static void read_stats(struct vg_arena *arena, const struct delta *table, struct
     file->patient_max = copy_text(patient_max);
 }
 
+static void bury(struct delta *table, struct vg_slice path, int64_t deleted_us)
+{
+    struct delta_tombstone *grown = table->tombstones;
+
+    /* Another writer's file outside of our folder is not ours to delete. */
+    if (!path.len || path.ptr[0] == '/' || memmem(path.ptr, path.len, "..", 2))
+        return;
+    if (table->tombstone_count == table->tombstone_capacity) {
+        size_t capacity = table->tombstone_capacity ? table->tombstone_capacity * 2 : 64;
+
+        grown = realloc(table->tombstones, capacity * sizeof(*grown));
+        if (!grown)
+            return; /* the file stays on the disk for longer; no reader sees it */
+        table->tombstones = grown;
+        table->tombstone_capacity = capacity;
+    }
+    grown[table->tombstone_count].path = copy_text(path);
+    grown[table->tombstone_count].deleted_us = deleted_us;
+    table->tombstone_count += grown[table->tombstone_count].path != NULL;
+}
+
 static enum vg_status apply_add(struct delta *table, struct vg_arena *arena,
                                 const struct vg_json *add, struct vg_err *err)
 {
@@ -148,17 +174,43 @@ static enum vg_status apply_add(struct delta *table, struct vg_arena *arena,
     return add_file(table, &file, err);
 }
 
+static struct delta_file *find_file(const struct delta *table, struct vg_slice path)
+{
+    for (size_t i = 0; i < table->file_count; i++) {
+        if (vg_slice_is(path, table->files[i].path))
+            return &table->files[i];
+    }
+    return NULL;
+}
+
 static void apply_remove(struct delta *table, struct vg_arena *arena, const struct vg_json *remove)
 {
     struct vg_slice path = vg_url_decode(arena, vg_json_get_text(remove, "path"), false);
+    struct delta_file *file = find_file(table, path);
+    int64_t deleted_ms = 0;
 
-    for (size_t i = 0; i < table->file_count; i++) {
-        if (!vg_slice_is(path, table->files[i].path))
-            continue;
-        file_free(&table->files[i]);
-        table->files[i] = table->files[--table->file_count];
+    (void)vg_json_to_i64(vg_json_get(remove, "deletionTimestamp"), &deleted_ms);
+    bury(table, path, deleted_ms * 1000);
+    if (!file)
         return;
-    }
+    file_free(file);
+    *file = table->files[--table->file_count];
+}
+
+/* Kept as they were written, for the next checkpoint. */
+static enum vg_status keep_action(char **kept, const struct vg_json *action, struct vg_err *err)
+{
+    free(*kept);
+    *kept = copy_text(action->source);
+    return *kept ? VG_OK : no_memory(err);
+}
+
+/* An action is an object with one member; in a checkpoint the other ones are there and null. */
+static const struct vg_json *action_of(const struct vg_json *line, const char *name)
+{
+    const struct vg_json *action = vg_json_get(line, name);
+
+    return vg_json_is(action, VG_JSON_OBJECT) ? action : NULL;
 }
 
 static enum vg_status apply_line(struct delta *table, struct vg_arena *arena, struct vg_slice line,
@@ -171,24 +223,85 @@ static enum vg_status apply_line(struct delta *table, struct vg_arena *arena, st
     if (st != VG_OK)
         return vg_fail(err, VG_FATAL, "lake.log", 0, "table %s: version %" PRId64 " is not JSON",
                        table->name, table->version + 1);
-    if ((body = vg_json_get(action, "add")))
+    if ((body = action_of(action, "add")))
         return apply_add(table, arena, body, err);
-    if ((body = vg_json_get(action, "remove"))) {
+    if ((body = action_of(action, "metaData")))
+        return keep_action(&table->metadata_json, body, err);
+    if ((body = action_of(action, "remove"))) {
         apply_remove(table, arena, body);
-    } else if ((body = vg_json_get(action, "txn"))) {
+    } else if ((body = action_of(action, "txn"))) {
         int64_t next_seq = 0;
 
         (void)vg_json_to_i64(vg_json_get(body, "version"), &next_seq);
         return set_position(table, vg_json_get_text(body, "appId"), (uint64_t)next_seq, err);
-    } else if ((body = vg_json_get(action, "protocol"))) {
+    } else if ((body = action_of(action, "protocol"))) {
         int64_t reader = 0;
 
         if (vg_json_to_i64(vg_json_get(body, "minReaderVersion"), &reader) && reader > 1)
             return vg_fail(err, VG_FATAL, "lake.version", 0,
                            "table %s needs Delta reader version %" PRId64 ", we read 1",
                            table->name, reader);
+        return keep_action(&table->protocol_json, body, err);
     }
     return VG_OK;
+}
+
+static enum vg_status apply_lines(struct delta *table, struct vg_arena *arena, struct vg_slice rest,
+                                  struct vg_err *err)
+{
+    enum vg_status st = VG_OK;
+
+    while (st == VG_OK && rest.len) {
+        struct vg_slice line = vg_slice_trim(vg_slice_cut(&rest, '\n'));
+
+        if (line.len)
+            st = apply_line(table, arena, line, err);
+    }
+    return st;
+}
+
+static void name_log_file(const struct delta *table, int64_t version, const char *suffix,
+                          char out[static 4096])
+{
+    (void)snprintf(out, 4096, "%.4000s/_delta_log/%020" PRId64 "%s", table->dir, version, suffix);
+}
+
+/* The state as of the checkpoint that _last_checkpoint names. One that is missing or cannot be read
+ * is no harm as long as the log's first entries are there. */
+static enum vg_status read_checkpoint(struct delta *table, const struct delta_parquet *parquet,
+                                      struct vg_err *err)
+{
+    struct vg_json *last = NULL;
+    struct vg_arena arena;
+    struct vg_slice text;
+    struct vg_buf lines;
+    char path[4096];
+    int64_t version;
+    enum vg_status st;
+
+    vg_arena_init(&arena, 4u * LOG_ENTRY_BYTES_MAX);
+    vg_buf_init(&lines, LOG_ENTRY_BYTES_MAX);
+    (void)snprintf(path, sizeof(path), "%.4000s/_delta_log/_last_checkpoint", table->dir);
+    st = vg_file_read(&arena, path, 1u << 16, &text, err);
+    if (st == VG_OK)
+        st = vg_json_parse(&arena, text, NULL, &last, NULL, err);
+    if (st == VG_OK && !vg_json_to_i64(vg_json_get(last, "version"), &version))
+        st = VG_END;
+    if (st != VG_OK) {
+        st = st == VG_RETRY ? st : VG_OK;
+        goto done;
+    }
+    name_log_file(table, version, ".checkpoint.parquet", path);
+    st = parquet->read(parquet->ctx, path, &lines, err);
+    if (st == VG_OK)
+        st = vg_buf_ok(&lines) ? apply_lines(table, &arena, vg_buf_slice(&lines), err)
+                               : no_memory(err);
+    if (st == VG_OK)
+        table->version = table->checkpoint_version = version;
+done:
+    vg_buf_fini(&lines);
+    vg_arena_fini(&arena);
+    return st;
 }
 
 /* Applies the log entries after table->version, up to the newest. */
@@ -206,12 +319,8 @@ static enum vg_status catch_up(struct delta *table, struct vg_err *err)
                                table->version + 1);
         st = path.ptr ? vg_file_read(&arena, path.ptr, LOG_ENTRY_BYTES_MAX, &rest, err)
                       : no_memory(err);
-        while (st == VG_OK && rest.len) {
-            struct vg_slice line = vg_slice_trim(vg_slice_cut(&rest, '\n'));
-
-            if (line.len)
-                st = apply_line(table, &arena, line, err);
-        }
+        if (st == VG_OK)
+            st = apply_lines(table, &arena, rest, err);
         if (st == VG_OK)
             table->version++;
     }
@@ -236,8 +345,7 @@ static enum vg_status put_entry(const struct delta *table, int64_t version, stru
     char target[4096], draft[4096];
     enum vg_status st;
 
-    (void)snprintf(target, sizeof(target), "%.4000s/_delta_log/%020" PRId64 ".json", table->dir,
-                   version);
+    name_log_file(table, version, ".json", target);
     (void)snprintf(draft, sizeof(draft), "%.4000s/_delta_log/.draft-%ld-%" PRIx64, table->dir,
                    (long)getpid(), vg_mono_ns());
     st = vg_file_write(draft, entry, 0600, err);
@@ -302,7 +410,8 @@ static void write_creation(const struct delta *table, struct vg_buf *out)
 }
 
 enum vg_status delta_open(struct delta *table, const char *dir, const char *name,
-                          const char *time_column, const char *schema_json, struct vg_err *err)
+                          const char *time_column, const char *schema_json,
+                          const struct delta_parquet *parquet, struct vg_err *err)
 {
     char log_dir[4096];
     struct vg_buf entry;
@@ -312,7 +421,8 @@ enum vg_status delta_open(struct delta *table, const char *dir, const char *name
                             .name = name,
                             .time_column = time_column,
                             .schema_json = schema_json,
-                            .version = -1};
+                            .version = -1,
+                            .checkpoint_version = -1};
     vg_buf_init(&entry, 0);
     if (!table->dir) {
         st = no_memory(err);
@@ -320,6 +430,8 @@ enum vg_status delta_open(struct delta *table, const char *dir, const char *name
     }
     (void)snprintf(log_dir, sizeof(log_dir), "%s/_delta_log", dir);
     st = vg_dir_make(log_dir, err);
+    if (st == VG_OK)
+        st = read_checkpoint(table, parquet, err);
     if (st == VG_OK)
         st = catch_up(table, err);
     if (st == VG_OK && table->version < 0) {
@@ -339,13 +451,19 @@ void delta_close(struct delta *table)
 {
     for (size_t i = 0; i < table->file_count; i++)
         file_free(&table->files[i]);
+    for (size_t i = 0; i < table->tombstone_count; i++)
+        free(table->tombstones[i].path);
     free(table->files);
     free(table->positions);
+    free(table->tombstones);
+    free(table->protocol_json);
+    free(table->metadata_json);
     free(table->dir);
-    *table = (struct delta){.version = -1};
+    *table = (struct delta){.version = -1, .checkpoint_version = -1};
 }
 
-static void write_add(const struct delta *table, const struct delta_file *file, struct vg_buf *out)
+static void write_add(const struct delta *table, const struct delta_file *file, bool is_same_data,
+                      struct vg_buf *out)
 {
     struct vg_json_writer w, s;
     struct vg_buf stats;
@@ -378,7 +496,7 @@ static void write_add(const struct delta *table, const struct delta_file *file, 
     vg_json_close_object(&w);
     vg_json_member_i64(&w, "size", file->size_bytes);
     vg_json_member_i64(&w, "modificationTime", vg_now_us() / 1000);
-    vg_json_member_bool(&w, "dataChange", true);
+    vg_json_member_bool(&w, "dataChange", !is_same_data);
     vg_json_member_string(&w, "stats", vg_buf_slice(&stats));
     vg_json_close_object(&w);
     vg_json_close_object(&w);
@@ -388,17 +506,28 @@ static void write_add(const struct delta *table, const struct delta_file *file, 
     vg_buf_fini(&stats);
 }
 
-enum vg_status delta_commit(struct delta *table, const struct delta_file *added, size_t count,
-                            const char *app, uint64_t next_seq, struct vg_err *err)
+static void write_remove(const char *path, int64_t deleted_us, bool is_same_data,
+                         struct vg_buf *out)
 {
     struct vg_json_writer w;
-    struct vg_buf entry;
-    enum vg_status st = VG_END;
 
-    vg_buf_init(&entry, 0);
-    vg_json_writer_init(&w, &entry);
-    write_commit_info(&w, "STREAMING UPDATE");
-    vg_json_writer_init(&w, &entry);
+    vg_json_writer_init(&w, out);
+    vg_json_open_object(&w);
+    vg_json_name(&w, "remove");
+    vg_json_open_object(&w);
+    vg_json_member_string(&w, "path", vg_slice_of(path));
+    vg_json_member_i64(&w, "deletionTimestamp", deleted_us / 1000);
+    vg_json_member_bool(&w, "dataChange", !is_same_data);
+    vg_json_close_object(&w);
+    vg_json_close_object(&w);
+    vg_buf_put_byte(out, '\n');
+}
+
+static void write_txn(const char *app, uint64_t next_seq, struct vg_buf *out)
+{
+    struct vg_json_writer w;
+
+    vg_json_writer_init(&w, out);
     vg_json_open_object(&w);
     vg_json_name(&w, "txn");
     vg_json_open_object(&w);
@@ -407,20 +536,51 @@ enum vg_status delta_commit(struct delta *table, const struct delta_file *added,
     vg_json_member_i64(&w, "lastUpdated", vg_now_us() / 1000);
     vg_json_close_object(&w);
     vg_json_close_object(&w);
-    vg_buf_put_byte(&entry, '\n');
-    for (size_t i = 0; i < count; i++)
-        write_add(table, &added[i], &entry);
+    vg_buf_put_byte(out, '\n');
+}
+
+static bool are_live(const struct delta *table, const struct delta_change *change)
+{
+    for (size_t i = 0; i < change->removed_count; i++) {
+        if (!find_file(table, vg_slice_of(change->removed[i])))
+            return false;
+    }
+    return true;
+}
+
+enum vg_status delta_commit(struct delta *table, const struct delta_change *change,
+                            struct vg_err *err)
+{
+    struct vg_json_writer w;
+    struct vg_buf entry;
+    enum vg_status st = VG_END;
+
+    vg_buf_init(&entry, 0);
+    vg_json_writer_init(&w, &entry);
+    write_commit_info(&w, change->operation);
+    if (change->app)
+        write_txn(change->app, change->next_seq, &entry);
+    for (size_t i = 0; i < change->removed_count; i++)
+        write_remove(change->removed[i], vg_now_us(), change->is_same_data, &entry);
+    for (size_t i = 0; i < change->added_count; i++)
+        write_add(table, &change->added[i], change->is_same_data, &entry);
 
     if (!vg_buf_ok(&entry))
         st = no_memory(err);
     for (unsigned tries = 0; st == VG_END && tries < COMMIT_TRIES_MAX; tries++) {
+        if (!are_live(table, change)) {
+            st = vg_fail(err, VG_REJECT, "lake.conflict", 0,
+                         "table %s: a file to be removed is not there any more", table->name);
+            break;
+        }
         st = put_entry(table, table->version + 1, vg_buf_slice(&entry), err);
         if (st == VG_OK || st == VG_END) {
             enum vg_status read_st = catch_up(table, err); /* ours, or the one that was first */
 
             if (read_st != VG_OK)
                 st = read_st;
-            else if (st == VG_END && delta_position(table, app) >= next_seq)
+            else if (st == VG_END && change->app &&
+                     delta_position(table, change->app) >= change->next_seq)
                 st = sync_log(table, err); /* the first was ourselves: its sync had failed */
         }
     }
@@ -428,5 +588,98 @@ enum vg_status delta_commit(struct delta *table, const struct delta_file *added,
         st = vg_fail(err, VG_RETRY, "lake.contention", 0, "table %s: %u other writers were first",
                      table->name, COMMIT_TRIES_MAX);
     vg_buf_fini(&entry);
+    return st;
+}
+
+/* ---- checkpoints and what they make superfluous ---- */
+
+/* Entries below the checkpoint, oldest first, as long as they are old enough. */
+static enum vg_status drop_old_entries(const struct delta *table, int64_t before_us,
+                                       struct vg_err *err)
+{
+    char path[4096];
+    struct stat info;
+
+    for (int64_t version = table->checkpoint_version - 1; version >= 0; version--) {
+        name_log_file(table, version, ".json", path);
+        if (stat(path, &info) != 0)
+            break; /* those below went before */
+        if ((int64_t)info.st_mtim.tv_sec * VG_SECOND_US >= before_us)
+            continue;
+        if (unlink(path) != 0)
+            return vg_fail(err, VG_RETRY, "lake.write", errno, "%s", path);
+        name_log_file(table, version, ".checkpoint.parquet", path);
+        if (unlink(path) != 0 && errno != ENOENT)
+            return vg_fail(err, VG_RETRY, "lake.write", errno, "%s", path);
+    }
+    return VG_OK;
+}
+
+enum vg_status delta_checkpoint(struct delta *table, const struct delta_parquet *parquet,
+                                int64_t before_us, struct vg_err *err)
+{
+    char path[4096], lines_path[4096], last_path[4096];
+    struct vg_buf lines, last;
+    enum vg_status st;
+
+    vg_buf_init(&lines, 0);
+    vg_buf_init(&last, 256);
+    vg_buf_printf(&lines, "{\"protocol\":%s}\n{\"metaData\":%s}\n", table->protocol_json,
+                  table->metadata_json);
+    for (size_t i = 0; i < table->position_count; i++)
+        write_txn(table->positions[i].app, table->positions[i].next_seq, &lines);
+    for (size_t i = 0; i < table->tombstone_count; i++)
+        write_remove(table->tombstones[i].path, table->tombstones[i].deleted_us, true, &lines);
+    for (size_t i = 0; i < table->file_count; i++)
+        write_add(table, &table->files[i], true, &lines);
+    vg_buf_printf(&last, "{\"version\":%" PRId64 ",\"size\":%zu}", table->version,
+                  2 + table->position_count + table->tombstone_count + table->file_count);
+    name_log_file(table, table->version, ".checkpoint.parquet", path);
+    name_log_file(table, table->version, ".checkpoint.draft", lines_path);
+    (void)snprintf(last_path, sizeof(last_path), "%.4000s/_delta_log/_last_checkpoint", table->dir);
+    st = vg_buf_ok(&lines) && vg_buf_ok(&last) ? VG_OK : no_memory(err);
+    if (st == VG_OK)
+        st = vg_file_write(lines_path, vg_buf_slice(&lines), 0600, err);
+    if (st == VG_OK)
+        st = parquet->write(parquet->ctx, path, lines_path, err);
+    if (unlink(lines_path) != 0 && st == VG_OK)
+        st = vg_fail(err, VG_RETRY, "lake.write", errno, "%s", lines_path);
+    if (st == VG_OK)
+        st = sync_log(table, err);
+    if (st == VG_OK)
+        st = vg_file_write(last_path, vg_buf_slice(&last), 0600, err);
+    if (st == VG_OK) {
+        table->checkpoint_version = table->version;
+        st = drop_old_entries(table, before_us, err);
+    }
+    vg_buf_fini(&lines);
+    vg_buf_fini(&last);
+    return st;
+}
+
+enum vg_status delta_vacuum(struct delta *table, int64_t before_us, size_t *ret_count,
+                            struct vg_err *err)
+{
+    size_t kept = 0;
+    enum vg_status st = VG_OK;
+
+    *ret_count = 0;
+    for (size_t i = 0; i < table->tombstone_count; i++) {
+        struct delta_tombstone *tombstone = &table->tombstones[i];
+        char path[4096];
+
+        (void)snprintf(path, sizeof(path), "%.2000s/%.2000s", table->dir, tombstone->path);
+        if (st == VG_OK && tombstone->deleted_us < before_us &&
+            !find_file(table, vg_slice_of(tombstone->path))) {
+            if (unlink(path) == 0 || errno == ENOENT) {
+                free(tombstone->path);
+                (*ret_count)++;
+                continue;
+            }
+            st = vg_fail(err, VG_RETRY, "lake.write", errno, "%s", path);
+        }
+        table->tombstones[kept++] = *tombstone;
+    }
+    table->tombstone_count = kept;
     return st;
 }

@@ -8,6 +8,8 @@
 
 #include "lake/lake.h"
 
+struct lake_job;
+
 struct lake_engine {
     const char *name;
     enum vg_status (*open)(const struct lake_config *config, void **ret_self, struct vg_err *err);
@@ -24,6 +26,18 @@ struct lake_engine {
                               int64_t to_us,
                               void (*fn)(void *ctx, const struct lake_reading *reading), void *ctx,
                               struct vg_err *err);
+
+    /* Upkeep in three parts, so that the long one needs no lock: job_find() (locked) does what is
+     * quick and finds a piece of work (NULL: none is left), job_work() (not locked) does it,
+     * job_finish() (locked) makes it count. */
+    enum vg_status (*job_find)(void *self, const struct lake_policy *policy, int64_t now_us,
+                               struct lake_upkeep *upkeep, struct lake_job **ret_job,
+                               struct vg_err *err);
+    enum vg_status (*job_work)(void *self, struct lake_job *job, struct vg_err *err);
+    enum vg_status (*job_finish)(void *self, struct lake_job *job, struct lake_upkeep *upkeep,
+                                 struct vg_err *err);
+    void (*job_free)(struct lake_job *job);
+
     enum vg_status (*query)(void *self, const char *sql, struct vg_buf *out, struct vg_err *err);
 };
 

@@ -19,9 +19,8 @@
 #include "base/crypto.h"
 #include "base/file.h"
 #include "base/json.h"
-#include "lake/delta.h"
-#include "lake/duckdb_api.h"
-#include "lake/engine.h"
+#include "base/log.h"
+#include "lake/engine_duckdb_int.h"
 
 #include <errno.h>
 #include <fcntl.h>
@@ -30,17 +29,9 @@
 #include <stdlib.h>
 #include <unistd.h>
 
-#define TABLE_COUNT 2
 #define FLUSH_FILES_MAX 366
+#define ROW_GROUP_ROWS 20480
 #define RECORD_ARENA_SIZE (4u << 20)
-
-/* A column: its name is also the record's member, unless `from` names another place for it. */
-struct column {
-    const char *name;
-    enum { COLUMN_TEXT, COLUMN_TIME, COLUMN_DOUBLE, COLUMN_INTEGER, COLUMN_BOOL } type;
-    enum { FROM_RECORD, FROM_PATIENT, FROM_NEWS2, FROM_MODEL, FROM_VALUE, FROM_TRACE } from;
-    const char *member; /* NULL = name */
-};
 
 static const struct column enriched_columns[] = {
     {"patientId", COLUMN_TEXT, FROM_RECORD, NULL},
@@ -85,11 +76,7 @@ static const struct column scored_columns[] = {
     {"trace", COLUMN_TEXT, FROM_TRACE, NULL},
 };
 
-static const struct table_form {
-    const char *name, *time_column, *time_member;
-    const struct column *columns;
-    size_t column_count;
-} table_forms[TABLE_COUNT] = {
+const struct table_form table_forms[TABLE_COUNT] = {
     [LAKE_ENRICHED] = {"enriched", "effectiveTime", "effectiveDateTime", enriched_columns,
                        sizeof(enriched_columns) / sizeof(enriched_columns[0])},
     [LAKE_SCORED] = {"scored", "windowEnd", "windowEnd", scored_columns,
@@ -114,16 +101,6 @@ struct pending {
     uint64_t row_count;
 };
 
-struct duckdb_lake {
-    char *dir;
-    duckdb_database db;
-    duckdb_connection connection;
-    struct delta tables[TABLE_COUNT];
-    char *schemas[TABLE_COUNT];
-    struct pending *pending;
-    struct vg_arena arena; /* for one record */
-};
-
 /* Disk trouble passes, a bug in our SQL does not; DuckDB tells them apart only by text. */
 static enum vg_status fail_query(struct vg_err *err, const char *what, const char *why)
 {
@@ -134,13 +111,13 @@ static enum vg_status fail_query(struct vg_err *err, const char *what, const cha
                    "%s: %.180s", what, why ? why : "unknown");
 }
 
-static enum vg_status run(struct duckdb_lake *lake, const char *what, const char *sql,
+enum vg_status lakedb_run(duckdb_connection connection, const char *what, const char *sql,
                           duckdb_result *ret_result, struct vg_err *err)
 {
     duckdb_result result = {0};
     enum vg_status st = VG_OK;
 
-    if (duckdb_query(lake->connection, sql, &result) != DuckDBSuccess)
+    if (duckdb_query(connection, sql, &result) != DuckDBSuccess)
         st = fail_query(err, what, duckdb_result_error(&result));
     if (st == VG_OK && ret_result)
         *ret_result = result;
@@ -170,11 +147,13 @@ static char *make_schema(const struct table_form *form)
 static void pending_free(struct duckdb_lake *lake, struct pending *pending)
 {
     char sql[128];
+    struct vg_err err = {0};
 
     if (pending->appender)
         (void)duckdb_appender_destroy(&pending->appender);
     (void)snprintf(sql, sizeof(sql), "DROP TABLE IF EXISTS %s", pending->sql_name);
-    (void)run(lake, "drop", sql, NULL, NULL); /* memory only: nothing durable hangs on it */
+    if (lakedb_run(lake->connection, "drop", sql, NULL, &err) != VG_OK)
+        vg_log_err(VG_LOG_WARN, "lake", &err); /* memory only: nothing durable hangs on it */
     free(pending);
 }
 
@@ -194,6 +173,8 @@ static void duckdb_lake_close(void *self)
     }
     if (lake->connection)
         duckdb_disconnect(&lake->connection);
+    if (lake->maintenance)
+        duckdb_disconnect(&lake->maintenance);
     if (lake->db)
         duckdb_close(&lake->db);
     vg_arena_fini(&lake->arena);
@@ -211,8 +192,9 @@ static enum vg_status open_database(struct duckdb_lake *lake, struct vg_err *err
         "SET autoinstall_known_extensions = false",
         "SET autoload_known_extensions = false",
         "SET preserve_insertion_order = true",
+        "SET parquet_metadata_cache = true", /* files are never changed once they are named */
     };
-    char *why = NULL;
+    char *why = NULL, sql[4200];
     enum vg_status st = VG_OK;
 
     if (duckdb_open_ext(NULL, &lake->db, NULL, &why) != DuckDBSuccess) {
@@ -220,11 +202,14 @@ static enum vg_status open_database(struct duckdb_lake *lake, struct vg_err *err
         duckdb_free(why);
         return st;
     }
-    if (duckdb_connect(lake->db, &lake->connection) != DuckDBSuccess)
+    if (duckdb_connect(lake->db, &lake->connection) != DuckDBSuccess ||
+        duckdb_connect(lake->db, &lake->maintenance) != DuckDBSuccess)
         return fail_query(err, "connect to DuckDB", NULL);
     for (size_t i = 0; st == VG_OK && i < sizeof(settings) / sizeof(settings[0]); i++)
-        st = run(lake, "set up DuckDB", settings[i], NULL, err);
-    return st;
+        st = lakedb_run(lake->connection, "set up DuckDB", settings[i], NULL, err);
+    /* What does not fit into memory while files are merged. */
+    (void)snprintf(sql, sizeof(sql), "SET temp_directory = '%.4000s/.tmp'", lake->dir);
+    return st == VG_OK ? lakedb_run(lake->connection, "set up DuckDB", sql, NULL, err) : st;
 }
 
 static enum vg_status duckdb_lake_open(const struct lake_config *config, void **ret_self,
@@ -239,6 +224,13 @@ static enum vg_status duckdb_lake_open(const struct lake_config *config, void **
     lake->dir = strdup(config->dir);
     if (!lake->dir)
         st = vg_fail(err, VG_RETRY, "lake.memory", ENOMEM, "lake");
+    else if (strchr(lake->dir, '\''))
+        st =
+            vg_fail(err, VG_FATAL, "lake.path", 0, "the lake's folder must not hold an apostrophe");
+    else
+        st = vg_dir_make(lake->dir, err);
+    if (st == VG_OK)
+        st = open_database(lake, err);
     for (size_t i = 0; st == VG_OK && i < TABLE_COUNT; i++) {
         const struct table_form *form = &table_forms[i];
         char dir[4096];
@@ -250,11 +242,11 @@ static enum vg_status duckdb_lake_open(const struct lake_config *config, void **
         if (st == VG_OK)
             st = vg_dir_make(dir, err);
         if (st == VG_OK)
-            st = delta_open(&lake->tables[i], dir, form->name, form->time_column, lake->schemas[i],
-                            err);
+            st = delta_open(
+                &lake->tables[i], dir, form->name, form->time_column, lake->schemas[i],
+                &(struct delta_parquet){lake, lakedb_checkpoint_read, lakedb_checkpoint_write},
+                err);
     }
-    if (st == VG_OK)
-        st = open_database(lake, err);
     if (st != VG_OK) {
         duckdb_lake_close(lake);
         return st;
@@ -307,7 +299,7 @@ static enum vg_status make_pending(struct duckdb_lake *lake, enum lake_table tab
                       column_types[form->columns[i].type].sql);
     vg_buf_put(&sql, VG_SLICE(")"));
     vg_buf_put_byte(&sql, '\0');
-    st = vg_buf_ok(&sql) ? run(lake, "make buffer", sql.ptr, NULL, err)
+    st = vg_buf_ok(&sql) ? lakedb_run(lake->connection, "make buffer", sql.ptr, NULL, err)
                          : vg_fail(err, VG_RETRY, "lake.memory", ENOMEM, "buffer");
     if (st == VG_OK && duckdb_appender_create(lake->connection, NULL, pending->sql_name,
                                               &pending->appender) != DuckDBSuccess)
@@ -441,7 +433,7 @@ static void duckdb_discard(void *self, enum lake_table table, const char *app)
 
 /* ---- flushing ---- */
 
-static struct vg_slice string_of(duckdb_string_t *text)
+struct vg_slice lakedb_string_of(duckdb_string_t *text)
 {
     uint32_t length = text->value.inlined.length;
 
@@ -463,26 +455,25 @@ static enum vg_status sync_path(const char *path, struct vg_err *err)
     return st;
 }
 
-/* What the flush will write: a file for each date with its statistics (all that delta_file says but
- * path and size). Texts in the arena. */
-static enum vg_status plan_files(struct duckdb_lake *lake, const struct pending *pending,
-                                 struct vg_arena *arena, struct delta_file *files,
-                                 size_t *ret_count, struct vg_err *err)
+enum vg_status lakedb_plan_files(duckdb_connection connection, enum lake_table table,
+                                 const char *source, struct vg_arena *arena,
+                                 struct delta_file *files, size_t max, size_t *ret_count,
+                                 struct vg_err *err)
 {
-    const char *time = table_forms[pending->table].time_column;
+    const char *time = table_forms[table].time_column;
+    struct vg_slice sql = vg_arena_printf(
+        arena,
+        "SELECT strftime(%s, '%%Y-%%m-%%d'), count(*), epoch_us(min(%s)), epoch_us(max(%s)), "
+        "min(patientId), max(patientId) FROM %s GROUP BY 1 ORDER BY 1 LIMIT %zu",
+        time, time, time, source, max);
     duckdb_result result = {0};
     duckdb_data_chunk chunk;
-    char sql[512];
     size_t count = 0;
     enum vg_status st;
 
-    (void)snprintf(
-        sql, sizeof(sql),
-        "SELECT strftime(%s, '%%Y-%%m-%%d'), count(*), epoch_us(min(%s)), "
-        "epoch_us(max(%s)), min(patientId), max(patientId) FROM %s GROUP BY 1 ORDER BY 1 "
-        "LIMIT %d",
-        time, time, time, pending->sql_name, FLUSH_FILES_MAX);
-    st = run(lake, "plan flush", sql, &result, err);
+    if (!sql.ptr)
+        return vg_fail(err, VG_RETRY, "lake.memory", ENOMEM, "files");
+    st = lakedb_run(connection, "plan files", sql.ptr, &result, err);
     if (st != VG_OK)
         return st;
     while ((chunk = duckdb_fetch_chunk(result))) {
@@ -491,19 +482,19 @@ static enum vg_status plan_files(struct duckdb_lake *lake, const struct pending 
 
         for (idx_t c = 0; c < 6; c++)
             column[c] = duckdb_vector_get_data(duckdb_data_chunk_get_vector(chunk, c));
-        for (idx_t row = 0; row < rows && count < FLUSH_FILES_MAX; row++) {
+        for (idx_t row = 0; row < rows && count < max; row++) {
             struct delta_file *file = &files[count++];
 
             *file = (struct delta_file){.record_count = ((int64_t *)column[1])[row],
                                         .time_min_us = ((int64_t *)column[2])[row],
                                         .time_max_us = ((int64_t *)column[3])[row]};
-            (void)vg_slice_to_cstr(string_of(&((duckdb_string_t *)column[0])[row]), file->date,
-                                   sizeof(file->date));
+            (void)vg_slice_to_cstr(lakedb_string_of(&((duckdb_string_t *)column[0])[row]),
+                                   file->date, sizeof(file->date));
             file->patient_min = (char *)(uintptr_t)vg_arena_dup(
-                                    arena, string_of(&((duckdb_string_t *)column[4])[row]))
+                                    arena, lakedb_string_of(&((duckdb_string_t *)column[4])[row]))
                                     .ptr;
             file->patient_max = (char *)(uintptr_t)vg_arena_dup(
-                                    arena, string_of(&((duckdb_string_t *)column[5])[row]))
+                                    arena, lakedb_string_of(&((duckdb_string_t *)column[5])[row]))
                                     .ptr;
         }
         duckdb_destroy_data_chunk(&chunk);
@@ -513,12 +504,11 @@ static enum vg_status plan_files(struct duckdb_lake *lake, const struct pending 
     return VG_OK;
 }
 
-static enum vg_status write_file(struct duckdb_lake *lake, const struct pending *pending,
-                                 struct vg_arena *arena, struct delta_file *file,
-                                 struct vg_err *err)
+enum vg_status lakedb_write_file(struct duckdb_lake *lake, duckdb_connection connection,
+                                 enum lake_table table, const char *source, struct vg_arena *arena,
+                                 struct delta_file *file, struct vg_err *err)
 {
-    const struct table_form *form = &table_forms[pending->table];
-    struct delta *table = &lake->tables[pending->table];
+    const char *time = table_forms[table].time_column, *root = lake->tables[table].dir;
     uint8_t unique[8];
     char hex[17];
     struct vg_slice dir, path, name, sql;
@@ -529,28 +519,25 @@ static enum vg_status write_file(struct duckdb_lake *lake, const struct pending 
     vg_random(unique, sizeof(unique));
     vg_hex(unique, sizeof(unique), hex);
     name = vg_arena_printf(arena, "date=%s/part-%s.zstd.parquet", file->date, hex);
-    dir = vg_arena_printf(arena, "%s/date=%s", table->dir, file->date);
-    path = vg_arena_printf(arena, "%s/%s", table->dir, name.ptr ? name.ptr : "");
-    sql =
-        vg_arena_printf(arena,
-                        "COPY (SELECT * FROM %s WHERE strftime(%s, '%%Y-%%m-%%d') = '%s' ORDER BY "
-                        "patientId, %s) TO '%s' (FORMAT parquet, COMPRESSION zstd)",
-                        pending->sql_name, form->time_column, file->date, form->time_column,
-                        path.ptr ? path.ptr : "");
-    if (!sql.ptr || !file->patient_min || !file->patient_max)
+    dir = vg_arena_printf(arena, "%s/date=%s", root, file->date);
+    path = vg_arena_printf(arena, "%s/%s", root, name.ptr ? name.ptr : "");
+    /* A patient's rows lie together, in small groups: a query for one patient reads few of them. */
+    sql = vg_arena_printf(arena,
+                          "COPY (SELECT * FROM %s WHERE strftime(%s, '%%Y-%%m-%%d') = '%s' ORDER "
+                          "BY patientId, %s) TO '%s' (FORMAT parquet, COMPRESSION zstd, "
+                          "ROW_GROUP_SIZE %d)",
+                          source, time, file->date, time, path.ptr ? path.ptr : "", ROW_GROUP_ROWS);
+    if (!sql.ptr || !path.ptr || !dir.ptr || !file->patient_min || !file->patient_max)
         return vg_fail(err, VG_RETRY, "lake.memory", ENOMEM, "flush");
-    if (strchr(path.ptr, '\''))
-        return vg_fail(err, VG_FATAL, "lake.path", 0,
-                       "the lake's folder must not hold an apostrophe");
     st = vg_dir_make(dir.ptr, err);
     if (st == VG_OK)
-        st = run(lake, "write Parquet", sql.ptr, NULL, err);
+        st = lakedb_run(connection, "write Parquet", sql.ptr, NULL, err);
     if (st == VG_OK)
         st = sync_path(path.ptr, err);
     if (st == VG_OK)
         st = sync_path(dir.ptr, err);
     if (st == VG_OK)
-        st = sync_path(table->dir, err);
+        st = sync_path(root, err);
     if (st != VG_OK) {
         (void)unlink(path.ptr); /* half a file that nobody refers to */
         return st;
@@ -588,11 +575,19 @@ static enum vg_status duckdb_flush(void *self, enum lake_table table, const char
         st = fail_query(err, "flush rows", duckdb_appender_error(pending->appender));
         goto done;
     }
-    st = plan_files(lake, pending, &arena, files, &count, err);
+    st = lakedb_plan_files(lake->connection, table, pending->sql_name, &arena, files,
+                           FLUSH_FILES_MAX, &count, err);
     for (; st == VG_OK && written < count; written++)
-        st = write_file(lake, pending, &arena, &files[written], err);
+        st = lakedb_write_file(lake, lake->connection, table, pending->sql_name, &arena,
+                               &files[written], err);
     if (st == VG_OK)
-        st = delta_commit(&lake->tables[table], files, count, app, next_seq, err);
+        st = delta_commit(&lake->tables[table],
+                          &(struct delta_change){.operation = "STREAMING UPDATE",
+                                                 .added = files,
+                                                 .added_count = count,
+                                                 .app = app,
+                                                 .next_seq = next_seq},
+                          err);
     if (st == VG_OK)
         duckdb_discard(lake, table, app);
 done:
@@ -641,13 +636,14 @@ static enum vg_status duckdb_history(void *self, struct vg_slice patient_id, int
     vg_buf_init(&sql, 0);
     vg_buf_put(
         &sql,
-        VG_SLICE("SELECT epoch_us(effectiveTime), code, coalesce(valueUnit, ''), value FROM "));
+        VG_SLICE("SELECT epoch_us(effectiveTime), code, coalesce(valueUnit, ''), coalesce(value, "
+                 "'nan'::DOUBLE), coalesce(valueText, '') FROM "));
     if (!put_files(&lake->tables[LAKE_ENRICHED], patient_id, from_us, to_us, &sql))
         goto done;
-    vg_buf_put(&sql,
-               VG_SLICE(" WHERE patientId = ? AND effectiveTime >= make_timestamptz(?) AND "
-                        "effectiveTime < make_timestamptz(?) AND code IS NOT NULL AND value IS "
-                        "NOT NULL ORDER BY effectiveTime, code"));
+    vg_buf_put(
+        &sql, VG_SLICE(" WHERE patientId = ? AND effectiveTime >= make_timestamptz(?) AND "
+                       "effectiveTime < make_timestamptz(?) AND code IS NOT NULL AND (value IS NOT "
+                       "NULL OR valueText IS NOT NULL) ORDER BY effectiveTime, code"));
     vg_buf_put_byte(&sql, '\0');
     if (!vg_buf_ok(&sql)) {
         st = vg_fail(err, VG_RETRY, "lake.memory", ENOMEM, "history");
@@ -670,10 +666,12 @@ static enum vg_status duckdb_history(void *self, struct vg_slice patient_id, int
         duckdb_string_t *codes = duckdb_vector_get_data(duckdb_data_chunk_get_vector(chunk, 1));
         duckdb_string_t *units = duckdb_vector_get_data(duckdb_data_chunk_get_vector(chunk, 2));
         double *values = duckdb_vector_get_data(duckdb_data_chunk_get_vector(chunk, 3));
+        duckdb_string_t *texts = duckdb_vector_get_data(duckdb_data_chunk_get_vector(chunk, 4));
 
         for (idx_t row = 0; row < rows; row++) {
-            struct lake_reading reading = {times[row], string_of(&codes[row]),
-                                           string_of(&units[row]), values[row]};
+            struct lake_reading reading = {times[row], lakedb_string_of(&codes[row]),
+                                           lakedb_string_of(&units[row]),
+                                           lakedb_string_of(&texts[row]), values[row]};
             fn(ctx, &reading);
         }
         duckdb_destroy_data_chunk(&chunk);
@@ -727,7 +725,7 @@ static enum vg_status duckdb_lake_query(void *self, const char *sql, struct vg_b
     }
     vg_buf_put(&full, VG_SLICE(") AS t"));
     vg_buf_put_byte(&full, '\0');
-    st = vg_buf_ok(&full) ? run(lake, "query", full.ptr, &result, err)
+    st = vg_buf_ok(&full) ? lakedb_run(lake->connection, "query", full.ptr, &result, err)
                           : vg_fail(err, VG_REJECT, "lake.memory", ENOMEM, "query");
     vg_buf_fini(&full);
     if (st != VG_OK)
@@ -740,7 +738,7 @@ static enum vg_status duckdb_lake_query(void *self, const char *sql, struct vg_b
         for (idx_t row = 0; row < rows; row++) {
             if (count++)
                 vg_buf_put(out, VG_SLICE(",\n"));
-            vg_buf_put(out, string_of(&texts[row]));
+            vg_buf_put(out, lakedb_string_of(&texts[row]));
         }
         duckdb_destroy_data_chunk(&chunk);
     }
@@ -761,4 +759,8 @@ const struct lake_engine lake_engine_duckdb = {
     .discard = duckdb_discard,
     .history = duckdb_history,
     .query = duckdb_lake_query,
+    .job_find = lakedb_job_find,
+    .job_work = lakedb_job_work,
+    .job_finish = lakedb_job_finish,
+    .job_free = lakedb_job_free,
 };

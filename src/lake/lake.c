@@ -10,7 +10,8 @@ const struct lake_engine *const lake_engines[] = {&lake_engine_duckdb, NULL};
 struct lake {
     const struct lake_engine *engine;
     void *self;
-    pthread_mutex_t lock; /* guards self */
+    pthread_mutex_t lock;   /* guards self */
+    pthread_mutex_t upkeep; /* one at a time; held outside of lock */
 };
 
 enum vg_status lake_open(const struct lake_config *config, struct lake **ret_lake,
@@ -22,6 +23,7 @@ enum vg_status lake_open(const struct lake_config *config, struct lake **ret_lak
     if (!lake)
         return vg_fail(err, VG_RETRY, "lake.memory", ENOMEM, "lake");
     pthread_mutex_init(&lake->lock, NULL);
+    pthread_mutex_init(&lake->upkeep, NULL);
     for (size_t i = 0; lake_engines[i] && !lake->engine; i++) {
         if (!config->engine || strcmp(config->engine, lake_engines[i]->name) == 0)
             lake->engine = lake_engines[i];
@@ -46,6 +48,7 @@ void lake_close(struct lake *lake)
     if (lake->self)
         lake->engine->close(lake->self);
     pthread_mutex_destroy(&lake->lock);
+    pthread_mutex_destroy(&lake->upkeep);
     free(lake);
 }
 
@@ -110,5 +113,33 @@ enum vg_status lake_query(struct lake *lake, const char *sql, struct vg_buf *out
     pthread_mutex_lock(&lake->lock);
     st = lake->engine->query(lake->self, sql, out, err);
     pthread_mutex_unlock(&lake->lock);
+    return st;
+}
+
+enum vg_status lake_maintain(struct lake *lake, const struct lake_policy *policy, int64_t now_us,
+                             bool (*go_on)(void *ctx), void *ctx, struct lake_upkeep *ret_upkeep,
+                             struct vg_err *err)
+{
+    const struct lake_engine *engine = lake->engine;
+    struct lake_job *job;
+    enum vg_status st;
+
+    *ret_upkeep = (struct lake_upkeep){0};
+    pthread_mutex_lock(&lake->upkeep);
+    do {
+        job = NULL;
+        pthread_mutex_lock(&lake->lock);
+        st = engine->job_find(lake->self, policy, now_us, ret_upkeep, &job, err);
+        pthread_mutex_unlock(&lake->lock);
+        if (st == VG_OK && job)
+            st = engine->job_work(lake->self, job, err);
+        if (st == VG_OK && job) {
+            pthread_mutex_lock(&lake->lock);
+            st = engine->job_finish(lake->self, job, ret_upkeep, err);
+            pthread_mutex_unlock(&lake->lock);
+        }
+        engine->job_free(job);
+    } while (st == VG_OK && job && (!go_on || go_on(ctx)));
+    pthread_mutex_unlock(&lake->upkeep);
     return st;
 }

@@ -47,7 +47,8 @@ struct lake_reading {
     int64_t time_us;
     struct vg_slice code; /* LOINC */
     struct vg_slice unit; /* UCUM */
-    double value;
+    struct vg_slice text; /* a value that is no number: "A" */
+    double value;         /* NaN where there is only a text */
 };
 
 /* Oldest first, times in [from_us, to_us). Slices live for the call of fn only. */
@@ -55,6 +56,28 @@ VG_CHECK enum vg_status lake_history(struct lake *lake, struct vg_slice patient_
                                      int64_t to_us,
                                      void (*fn)(void *ctx, const struct lake_reading *reading),
                                      void *ctx, struct vg_err *err);
+
+/* ---- upkeep ---- */
+
+struct lake_policy {
+    int64_t keep_us; /* whole dates that are older go; 0 = none go */
+    int64_t
+        keep_removed_us; /* files that were replaced stay so long for whoever still reads them */
+};
+
+struct lake_upkeep {
+    size_t merged_count, made_count; /* small files became large ones */
+    size_t expired_count;            /* files of dates that are too old */
+    size_t deleted_count;            /* files that nobody refers to any more */
+    size_t checkpoint_count;
+};
+
+/* Merges small files, forgets dates by policy, writes checkpoints of the log, deletes what is not
+ * referred to any more. Takes as long as it takes, in the calling thread; others append and ask
+ * meanwhile. `go_on` (may be NULL) is asked between two pieces of work. */
+VG_CHECK enum vg_status lake_maintain(struct lake *lake, const struct lake_policy *policy,
+                                      int64_t now_us, bool (*go_on)(void *ctx), void *ctx,
+                                      struct lake_upkeep *ret_upkeep, struct vg_err *err);
 
 /* Any read-only SELECT with {enriched} and {scored} standing for the tables' live files; the answer
  * as a JSON array of objects. For the scripts of analysts and for tests. */

@@ -346,6 +346,9 @@ def main(checks, work):
         checks.fail("DuckDB reads the files that the Delta log names", "libduckdb.so is not installed (npm ci)")
     else:
         check("DuckDB, given only the Delta log's files, sees the same rows and messages", second, [[str(values), str(len(published))]])
+    said = hub.cli("lake", "maintain")[1].decode()
+    check("upkeep beside the running platform says what it did", said.split(" files merged")[0].isdigit())
+    check("and every row is still there once", hub.lake_rows("SELECT count(*) AS n FROM {enriched}")[0]["n"] >= values)
 
     checks.heading("steps 10 to 12: windows and scores")
     h.wait_for("the very ill score in the lake", lambda: hub.lake_rows(
