@@ -3,6 +3,7 @@
  */
 #include "app/app.h"
 #include "app/control.h"
+#include "app/mapping_form.h"
 
 #include "base/file.h"
 #include "connector/debugger.h"
@@ -21,6 +22,9 @@ static const char usage[] =
     "test says what the mappings make of messages, as one JSON document. A MESSAGE is a file with\n"
     "what a device sends or, with --envelope, with Body, Properties and SystemProperties around "
     "it.\n"
+    "With --content-type TYPE (HL7 v2: application/hl7-v2+er7; Bluetooth GATT:\n"
+    "application/vnd.bluetooth.gatt[+json]) it is decoded first; --characteristic UUID, --zone ZONE\n"
+    "and --device-id ID say what comes beside the message.\n"
     "validate says every error and warning as FILE:LINE:COLUMN. Both end with 1 when there is an "
     "error.\n"
     "reload puts the two files of the running platform's settings in force, rollback a version "
@@ -31,6 +35,7 @@ static const char usage[] =
 struct mapping_command {
     struct vg_arena arena;
     const char *device, *fhir;
+    struct mapping_form form;
     struct debugger *debugger;
     size_t errors, warnings; /* of the mappings */
 };
@@ -52,6 +57,38 @@ static int read_file(struct vg_arena *arena, const char *path, struct vg_slice *
     return 0;
 }
 
+/* Decodes first. Returns the number of errors. */
+static size_t test_decoded(struct mapping_command *c, const char *path, struct vg_slice text,
+                           struct vg_json_writer *w)
+{
+    struct vg_err err = {0}, partial = {0};
+    struct vg_slice envelope;
+    size_t errors;
+
+    if (mapping_form_read(&c->form, text, &c->arena, &envelope, &partial, &err) != VG_OK) {
+        vg_json_open_object(w);
+        vg_json_member_string(w, "message", vg_slice_of(path));
+        vg_json_member_raw(w, "measurements", VG_SLICE("[]"));
+        vg_json_member_raw(w, "observations", VG_SLICE("[]"));
+        vg_json_name(w, "errors");
+        vg_json_open_array(w);
+        vg_json_open_object(w);
+        vg_json_member_string(w, "type", VG_SLICE("InvalidDataFormatException"));
+        vg_json_member_string(w, "message", vg_slice_of(err.text));
+        vg_json_member_i64(w, "line", -1);
+        vg_json_member_i64(w, "column", -1);
+        vg_json_member_string(w, "path", VG_SLICE(""));
+        vg_json_close_object(w);
+        vg_json_close_array(w);
+        vg_json_close_object(w);
+        return 1;
+    }
+    errors = debugger_test(c->debugger, vg_slice_of(path), envelope, true, w);
+    if (partial.code)
+        (void)fprintf(stderr, "%s: %s: %s\n", path, partial.code, partial.text);
+    return errors + (partial.code != NULL);
+}
+
 static int test_messages(struct mapping_command *c, bool is_envelope, char **paths, int count)
 {
     struct vg_slice *texts = vg_arena_alloc(&c->arena, sizeof(*texts) * (size_t)count);
@@ -71,7 +108,10 @@ static int test_messages(struct mapping_command *c, bool is_envelope, char **pat
     vg_json_open_array(&w);
     if (errors == 0)
         for (int i = 0; i < count; i++)
-            errors += debugger_test(c->debugger, vg_slice_of(paths[i]), texts[i], is_envelope, &w);
+            errors += c->form.content_type
+                          ? test_decoded(c, paths[i], texts[i], &w)
+                          : debugger_test(c->debugger, vg_slice_of(paths[i]), texts[i], is_envelope,
+                                          &w);
     vg_json_close_array(&w);
     vg_json_name(&w, "templateErrors");
     vg_json_open_array(&w);
@@ -248,6 +288,15 @@ int cmd_mapping(int argc, char **argv)
     vg_arena_init(&c.arena, 16 * FILE_BYTES_MAX);
     c.device = app_take_option(&options, "--device");
     c.fhir = app_take_option(&options, "--fhir");
+    c.form.content_type = app_take_option(&options, "--content-type");
+    c.form.characteristic = app_take_option(&options, "--characteristic");
+    c.form.device_id = app_take_option(&options, "--device-id");
+    c.form.zone = app_take_option(&options, "--zone");
+    if (!c.form.device_id)
+        c.form.device_id = "device";
+    if (!c.form.zone && code == 0)
+        c.form.zone = options.settings.connector_zone;
+    c.form.processing = "PTD";
     if (code == 0 && !options.wants_help && !c.device && !c.fhir && !compat && !is_envelope &&
         !has_option(&options)) {
         code = run_versions(&options, is_json);

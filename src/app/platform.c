@@ -189,6 +189,8 @@ static enum vg_status open_lane(struct platform *p, uint32_t partition, struct v
         .store = p->fhir,
         .partition = partition,
         .dedupe_size = (uint32_t)s->hub_inflight_max,
+        .zone = s->connector_zone,
+        .hl7_processing = s->hl7_processing,
     };
     struct enrich_config enrich = {.store = p->fhir, .partition = partition};
     struct alert_config alert = {
@@ -445,6 +447,16 @@ static enum vg_status open_hub(struct platform *p, struct vg_err *err)
         /* A gateway's journal is read by its forwarder, and may grow for as long as upstream is
            away. */
         .lag_max = p->kind == PLATFORM_EDGE ? UINT64_MAX : (uint64_t)s->hub_lag_max,
+        .loops = (uint32_t)s->hub_loops,
+        .hl7_senders = s->hl7_senders,
+        .hl7_client_ca = s->hl7_client_ca,
+        .hl7_port = (uint16_t)s->hl7_port,
+        .has_hl7_plain = s->hl7_has_plain,
+        .hl7_plain_address = s->hl7_plain_address,
+        .hl7_plain_port = (uint16_t)s->hl7_plain_port,
+        .hl7_processing = s->hl7_processing,
+        .hl7_frame_timeout_us = s->hl7_frame_timeout_us,
+        .hl7_idle_us = s->hl7_idle_us,
     };
 
     return hub_open(&config, p->stream, &p->hub, err);
@@ -485,6 +497,8 @@ static enum vg_status write_run_file(struct platform *p, struct vg_err *err)
     vg_json_member_i64(&w, "mqtts", hub_mqtts_port(p->hub));
     vg_json_member_i64(&w, "https", hub_https_port(p->hub));
     vg_json_member_i64(&w, "plain", hub_plain_port(p->hub));
+    vg_json_member_i64(&w, "hl7", hub_hl7_port(p->hub));
+    vg_json_member_i64(&w, "hl7Plain", hub_hl7_plain_port(p->hub));
     vg_json_close_object(&w);
     st = vg_file_write(path_of(p, "run.json"), vg_buf_slice(&out), 0600, err);
     vg_buf_fini(&out);
@@ -642,6 +656,12 @@ void platform_describe(struct platform *p, struct vg_buf *out)
     if (hub_plain_port(p->hub))
         vg_buf_printf(out, "  MQTT    127.0.0.1:%u without TLS\n",
                       (unsigned)hub_plain_port(p->hub));
+    if (hub_hl7_port(p->hub))
+        vg_buf_printf(out, "  HL7     localhost:%u MLLP with TLS\n",
+                      (unsigned)hub_hl7_port(p->hub));
+    if (hub_hl7_plain_port(p->hub))
+        vg_buf_printf(out, "  HL7     %s:%u MLLP without TLS\n", p->settings->hl7_plain_address,
+                      (unsigned)hub_hl7_plain_port(p->hub));
     vg_buf_printf(out, "  CA      %s\n", path_of(p, "tls/ca.crt"));
     if (p->first_login[0])
         vg_buf_printf(out, "  login   %.*s (also in %s; shown once)\n",

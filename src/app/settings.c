@@ -37,6 +37,28 @@ const struct vg_option settings_options[] = {
      "A client that has not sent its whole CONNECT by then is closed."},
     {"hub.lag_max", VG_OPTION_INTEGER, AT(hub_lag_max), "1000000", "messages", 1000, 1e12, NULL,
      "Publishers are paused while the connector is further behind than this."},
+    {"hub.loops", VG_OPTION_INTEGER, AT(hub_loops), "1", "threads", 1, 64, NULL,
+     "Threads that serve device connections; one carries many thousands."},
+
+    {"hl7.senders", VG_OPTION_TEXT, AT(hl7_senders), "", "", 0, 0, NULL,
+     "Who may send HL7 v2 over MLLP, by address: ADDRESS[/BITS]=DEVICE, comma-separated; DEVICE is "
+     "a registered device. Without this and hl7.client_ca there is no MLLP."},
+    {"hl7.client_ca", VG_OPTION_PATH, AT(hl7_client_ca), "", "", 0, 0, NULL,
+     "PEM of the authority of HL7 senders' certificates; the common name is the device."},
+    {"hl7.port", VG_OPTION_INTEGER, AT(hl7_port), "2575", "", 0, 65535, NULL,
+     "Port of MLLP over TLS, on hub.address; 0 takes a free one."},
+    {"hl7.plain", VG_OPTION_BOOL, AT(hl7_has_plain), "false", "", 0, 0, NULL,
+     "Also listen for MLLP without TLS."},
+    {"hl7.plain_address", VG_OPTION_TEXT, AT(hl7_plain_address), "127.0.0.1", "", 0, 0, NULL,
+     "Address of MLLP without TLS; another than loopback only in a network of its own."},
+    {"hl7.plain_port", VG_OPTION_INTEGER, AT(hl7_plain_port), "2576", "", 0, 65535, NULL,
+     "Port of MLLP without TLS."},
+    {"hl7.processing", VG_OPTION_TEXT, AT(hl7_processing), "P", "", 0, 0, NULL,
+     "Processing ids (MSH-11) that are taken: P production, T training, D debugging."},
+    {"hl7.frame_timeout", VG_OPTION_DURATION, AT(hl7_frame_timeout_us), "30s", "", 0, 0, NULL,
+     "A message that has begun must end within this."},
+    {"hl7.idle", VG_OPTION_DURATION, AT(hl7_idle_us), "1h", "", 0, 0, NULL,
+     "A silent MLLP connection is closed after this."},
 
     {"stream.engine", VG_OPTION_CHOICE, AT(stream_engine), "journal", "", 0, 0, "journal",
      "What holds the topics."},
@@ -62,6 +84,9 @@ const struct vg_option settings_options[] = {
      "default|medtech",
      "medtech: expressions, numbers, texts and identifiers to the letter as MedTech makes them; "
      "docs/mapping.md lists what differs."},
+    {"connector.zone", VG_OPTION_TEXT, AT(connector_zone), "", "", 0, 0, NULL,
+     "What a time without a zone means in HL7 and Bluetooth messages: +hh:mm, -hh:mm, Z, or local "
+     "(this machine's, with daylight saving); empty: such a reading is refused."},
 
     {"fhir.engine", VG_OPTION_CHOICE, AT(fhir_engine), "sqlite", "", 0, 0, "sqlite",
      "What holds the FHIR resources."},

@@ -17,13 +17,17 @@ struct settings {
     int64_t hub_mqtts_port, hub_https_port, hub_plain_port;
     bool hub_has_plain;
     int64_t hub_payload_bytes_max, hub_connections_max, hub_inflight_max, hub_connect_timeout_us,
-        hub_lag_max;
+        hub_lag_max, hub_loops;
+
+    const char *hl7_senders, *hl7_client_ca, *hl7_plain_address, *hl7_processing;
+    int64_t hl7_port, hl7_plain_port, hl7_frame_timeout_us, hl7_idle_us;
+    bool hl7_has_plain;
 
     const char *stream_engine;
     int64_t stream_partitions, stream_segment_bytes, stream_retention_bytes;
 
     const char *connector_device_mapping, *connector_fhir_mapping, *connector_identity,
-        *connector_device_system, *connector_compat;
+        *connector_device_system, *connector_compat, *connector_zone;
 
     const char *fhir_engine;
 

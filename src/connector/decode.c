@@ -1,6 +1,8 @@
 /* decode.c -- chooses the decoder by content type. */
 #include "connector/decode.h"
 
+#include "connector/device_mapping.h"
+
 #define BODY_BYTES_MAX (16u << 20)
 #define VALUES_MAX 200000u
 

@@ -15,13 +15,14 @@
 #include "base/arena.h"
 #include "base/buf.h"
 #include "base/json.h"
-#include "connector/device_mapping.h"
 #include "connector/zone.h"
 #include "stream/stream.h"
 
 #define DECODE_HL7 "application/hl7-v2+er7"
 #define DECODE_GATT "application/vnd.bluetooth.gatt"
 #define DECODE_GATT_JSON "application/vnd.bluetooth.gatt+json"
+
+struct device_envelope; /* device_mapping.h */
 
 struct decode_config {
     struct zone zone;       /* of times without one */

@@ -183,6 +183,8 @@ static bool topic_make(struct edge *edge, const struct stream_record *record)
             put_pair(out, VG_SLICE("edge-mid"), value);
         else if (vg_slice_is(name, "ctime"))
             put_pair(out, VG_SLICE("$.ctime"), value);
+        else if (vg_slice_is(name, "ct"))
+            put_pair(out, VG_SLICE("$.ct"), value);
         else if (vg_slice_is(name, "dup") || vg_slice_is(name, "edge-dup"))
             put_pair(out, VG_SLICE("$.edge-dup"), VG_SLICE("1"));
         else if (vg_slice_starts(name, VG_SLICE("p.")) &&
