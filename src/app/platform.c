@@ -7,6 +7,7 @@
 
 #include "alert/alert.h"
 #include "app/control.h"
+#include "app/remote_fhir.h"
 #include "base/crypto.h"
 #include "base/file.h"
 #include "base/json.h"
@@ -153,7 +154,16 @@ static enum vg_status open_stores(struct platform *p, const char *base_url, stru
         .engine = s->fhir_engine, .path = path_of(p, "fhir.db"), .base_url = base_url};
     struct lake_config lake = {.engine = s->lake_engine, .dir = path_of(p, "lake")};
     struct care_config care = {.engine = s->care_engine, .path = path_of(p, "care.db")};
-    enum vg_status st = fhir_open(&fhir, &p->fhir, err);
+    struct fhir_remote_config remote;
+    enum vg_status st;
+
+    if (*s->fhir_url) {
+        remote_fhir_config(s, p->stream, &remote);
+        fhir.engine = "remote";
+        fhir.path = path_of(p, "fhir-spool.db");
+        fhir.remote = &remote;
+    }
+    st = fhir_open(&fhir, &p->fhir, err);
 
     if (st == VG_OK)
         st = lake_open(&lake, &p->lake, err);
@@ -648,7 +658,10 @@ void platform_describe(struct platform *p, struct vg_buf *out)
     vg_buf_printf(out, "vigil %s runs\n", VIGIL_VERSION);
     if (p->web) {
         vg_buf_printf(out, "  board   https://localhost:%u\n", (unsigned)web_port(p->web));
-        vg_buf_printf(out, "  FHIR    https://localhost:%u/fhir\n", (unsigned)web_port(p->web));
+        if (*p->settings->fhir_url)
+            vg_buf_printf(out, "  FHIR    %s\n", p->settings->fhir_url);
+        else
+            vg_buf_printf(out, "  FHIR    https://localhost:%u/fhir\n", (unsigned)web_port(p->web));
     }
     vg_buf_printf(out, "  MQTT    localhost:%u with TLS\n", (unsigned)hub_mqtts_port(p->hub));
     vg_buf_printf(out, "  HTTPS   https://localhost:%u/devices/{id}/messages/events\n",
@@ -704,6 +717,11 @@ bool platform_health(struct platform *p, struct vg_buf *out)
         mapping_store_trouble(p->mappings, text);
         if (*text)
             put_trouble(&w, "connector", "connector.mapping", vg_slice_of(text));
+    }
+    if (p->fhir) {
+        fhir_trouble(p->fhir, text);
+        if (*text)
+            put_trouble(&w, "fhir", "fhir.waiting", vg_slice_of(text));
     }
     for (size_t i = 0; i < p->stage_count; i++) {
         stage_trouble(p->stages[i], text);

@@ -30,6 +30,9 @@ struct settings {
         *connector_device_system, *connector_compat, *connector_zone;
 
     const char *fhir_engine;
+    const char *fhir_url, *fhir_ca, *fhir_cert, *fhir_key, *fhir_token_file, *fhir_token_url,
+        *fhir_client_id, *fhir_client_secret, *fhir_client_key, *fhir_client_key_id, *fhir_scope;
+    int64_t fhir_connections, fhir_bundle, fhir_timeout_us, fhir_watch_us, fhir_spool_bytes;
 
     const char *lake_engine;
     int64_t lake_flush_us, lake_upkeep_every_us, lake_keep_us, lake_keep_removed_us,
