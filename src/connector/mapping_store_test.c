@@ -262,6 +262,50 @@ static void test_requests(void)
     end();
 }
 
+static const struct {
+    const char *name, *value, *headers[3][2], *want; /* NULL: refused */
+} envelopes[] = {
+    {"JSON with properties",
+     "{\"hr\":72.0}",
+     {{"p.ward", "4"}, {"ctime", "2026-03-14T10:00:00Z"}, {"mid", "m1"}},
+     "{\"Body\":{\"hr\":72.0},\"Properties\":{\"ward\":\"4\",\"iothub-creation-time-utc\":"
+     "\"2026-03-14T10:00:00Z\"},\"SystemProperties\":{\"iothub-connection-device-id\":\"bed-4\","
+     "\"iothub-enqueuedtime\":\"2026-03-14T10:00:00.000Z\",\"message-id\":\"m1\"}}"},
+    {"nothing", "", {{0}}, "{\"Body\":null,\"Properties\":{},"},
+    {"no JSON", "{", {{0}}, NULL},
+    {"a Bluetooth characteristic is decoded",
+     "\x02\x48",
+     {{"ct", "application/vnd.bluetooth.gatt"}, {"p.characteristic", "2A37"}},
+     "{\"Body\":{\"measurements\":[{\"characteristic\":\"2a37\","},
+};
+
+static void test_envelopes(void)
+{
+    for (size_t i = 0; i < sizeof(envelopes) / sizeof(envelopes[0]); i++) {
+        struct stream_record record = {.time_us = INT64_C(1773482400000000),
+                                       .key = VG_SLICE("bed-4"),
+                                       .value = vg_slice_of(envelopes[i].value)};
+        struct vg_buf headers, out;
+        struct vg_err err = {0};
+        enum vg_status st;
+
+        CHECK_ROW(envelopes[i].name);
+        vg_buf_init(&headers, 0);
+        vg_buf_init(&out, 0);
+        for (size_t h = 0; h < 3 && envelopes[i].headers[h][0]; h++)
+            stream_header_put(&headers, envelopes[i].headers[h][0],
+                              vg_slice_of(envelopes[i].headers[h][1]));
+        record.headers = vg_buf_slice(&headers);
+        st = workbench_envelope(NULL, NULL, &record, &out, &err);
+        CHECK(envelopes[i].want ? st == VG_OK : st == VG_REJECT);
+        if (envelopes[i].want &&
+            !CHECK(vg_slice_starts(vg_buf_slice(&out), vg_slice_of(envelopes[i].want))))
+            printf("  got %.*s %s\n", VG_FMT(vg_buf_slice(&out)), err.text);
+        vg_buf_fini(&headers);
+        vg_buf_fini(&out);
+    }
+}
+
 /* ---- threads ---- */
 
 struct reader {
@@ -329,6 +373,7 @@ int main(void)
     RUN(test_starts);
     RUN(test_refusals);
     RUN(test_requests);
+    RUN(test_envelopes);
     RUN(test_threads);
     return vg_test_report();
 }

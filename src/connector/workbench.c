@@ -8,6 +8,7 @@
 #include "connector/workbench.h"
 
 #include "connector/debugger.h"
+#include "connector/decode.h"
 
 #include <stdio.h>
 
@@ -78,6 +79,65 @@ static struct debugger *check(struct vg_arena *arena, struct vg_slice device, st
     if (!d || (*ret_errors && err && !err->code))
         (void)vg_fail(err, VG_REJECT, "connector.mapping", 0, "the mappings are too large");
     return d;
+}
+
+/* ---- a message's envelope ---- */
+
+static void put_properties(const struct stream_record *record, struct vg_json_writer *w)
+{
+    struct vg_slice name, value, mid = stream_header_get(record->headers, "mid");
+    size_t cursor = 0;
+
+    vg_json_name(w, "Properties");
+    vg_json_open_object(w);
+    while (stream_header_next(record->headers, &cursor, &name, &value)) {
+        if (vg_slice_starts(name, VG_SLICE("p.")))
+            name = vg_slice_from(name, 2);
+        else if (vg_slice_is(name, "ctime"))
+            name = VG_SLICE("iothub-creation-time-utc");
+        else
+            continue;
+        vg_json_name_slice(w, name);
+        vg_json_put_string(w, value);
+    }
+    vg_json_close_object(w);
+    vg_json_name(w, "SystemProperties");
+    vg_json_open_object(w);
+    vg_json_member_string(w, "iothub-connection-device-id", record->key);
+    vg_json_member_time(w, "iothub-enqueuedtime", record->time_us);
+    if (mid.len)
+        vg_json_member_string(w, "message-id", mid);
+    vg_json_close_object(w);
+}
+
+enum vg_status workbench_envelope(const char *zone, const char *hl7_processing,
+                                  const struct stream_record *record, struct vg_buf *out,
+                                  struct vg_err *err)
+{
+    const struct vg_json_options lenient = {.is_lenient = true};
+    struct decode_config config = {.processing = hl7_processing};
+    struct vg_json *body = NULL;
+    struct decoded decoded = {0};
+    struct vg_json_writer w;
+    struct vg_arena arena;
+    enum vg_status st;
+
+    if (!zone_parse(vg_slice_of(zone), &config.zone))
+        return vg_fail(err, VG_REJECT, "connector.config", 0, "zone");
+    vg_arena_init(&arena, ARENA_BYTES_MAX);
+    st = decode_record(&config, record, &arena, &decoded, err);
+    body = decoded.body;
+    if (st == VG_OK && !body && record->value.len > 0)
+        st = vg_json_parse(&arena, record->value, &lenient, &body, NULL, err);
+    if (st == VG_OK) {
+        vg_json_writer_init(&w, out);
+        vg_json_open_object(&w);
+        vg_json_member_raw(&w, "Body", body ? body->source : VG_SLICE("null"));
+        put_properties(record, &w);
+        vg_json_close_object(&w);
+    }
+    vg_arena_fini(&arena);
+    return st;
 }
 
 /* ---- the calls ---- */

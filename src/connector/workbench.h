@@ -7,6 +7,14 @@
 #define VG_CONNECTOR_WORKBENCH_H
 
 #include "connector/mapping_store.h"
+#include "stream/stream.h"
+
+/* The envelope that a message's expressions see (docs/records.md, device.raw), as JSON: decoded as
+ * the connector decodes it, `zone` and `hl7_processing` as in connector_config. VG_REJECT: what the
+ * connector would say of it. */
+VG_CHECK enum vg_status workbench_envelope(const char *zone, const char *hl7_processing,
+                                           const struct stream_record *record, struct vg_buf *out,
+                                           struct vg_err *err);
 
 /* GET /api/mappings/{version}: {"version","device","fhir"}; "active" or "" is the active one,
  * "files" the operator's files. VG_END: no such version. */

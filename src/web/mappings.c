@@ -54,67 +54,64 @@ enum vg_status web_mapping_try(struct web_call *call, struct vg_err *err)
 
 /* ---- recent messages ---- */
 
-/* The envelope that expressions see (docs/records.md); nothing when the payload is not JSON. */
-static void put_envelope(struct web_call *call, struct vg_slice device, int64_t time_us,
-                         struct vg_slice headers, struct vg_slice payload, struct vg_buf *out)
+static void write_message(struct web_call *call, struct vg_json_writer *w, struct vg_slice id,
+                          const struct stream_record *record, struct vg_slice reason)
 {
-    const struct vg_json_options lenient = {.is_lenient = true};
-    struct vg_slice name, value, mid = stream_header_get(headers, "mid");
-    struct vg_json_writer w;
-    struct vg_json *body;
-    size_t cursor = 0;
-
-    if (vg_json_parse(&call->arena, payload, &lenient, &body, NULL, NULL) != VG_OK)
-        return;
-    vg_json_writer_init(&w, out);
-    vg_json_open_object(&w);
-    vg_json_member_raw(&w, "Body", body->source);
-    vg_json_name(&w, "Properties");
-    vg_json_open_object(&w);
-    while (stream_header_next(headers, &cursor, &name, &value)) {
-        if (vg_slice_starts(name, VG_SLICE("p.")))
-            name = vg_slice_from(name, 2);
-        else if (vg_slice_is(name, "ctime"))
-            name = VG_SLICE("iothub-creation-time-utc");
-        else
-            continue;
-        vg_json_name_slice(&w, name);
-        vg_json_put_string(&w, value);
-    }
-    vg_json_close_object(&w);
-    vg_json_name(&w, "SystemProperties");
-    vg_json_open_object(&w);
-    vg_json_member_string(&w, "iothub-connection-device-id", device);
-    vg_json_member_time(&w, "iothub-enqueuedtime", time_us);
-    if (mid.len)
-        vg_json_member_string(&w, "message-id", mid);
-    vg_json_close_object(&w);
-    vg_json_close_object(&w);
-}
-
-/* `letter` NULL: a message as it came; else the dead letter that it became. */
-static void write_message(struct web_call *call, struct vg_json_writer *w,
-                          const struct web_newest_record *record, const struct vg_json *letter)
-{
-    struct vg_slice payload = letter ? vg_json_get_text(letter, "payload") : record->value;
+    const struct web_mappings *mappings = &call->web->config.mappings;
+    bool is_text = vg_slice_is_utf8(record->value);
     struct vg_buf envelope;
 
-    if (payload.len > PAYLOAD_BYTES_MAX || !vg_slice_is_utf8(payload))
+    if (record->value.len > PAYLOAD_BYTES_MAX)
         return;
-    vg_buf_init(&envelope, 4 * PAYLOAD_BYTES_MAX);
-    put_envelope(call, record->key, record->time_us, letter ? VG_SLICE("") : record->headers,
-                 payload, &envelope);
-    vg_json_open_object(w);
-    vg_json_member_string(w, "id", record->id);
-    vg_json_member_string(w, "device", record->key);
-    vg_json_member_time(w, "time", record->time_us);
-    if (letter)
-        vg_json_member_string(w, "reason", vg_json_get_text(letter, "reason"));
-    vg_json_member_string(w, "payload", payload);
-    if (envelope.len && vg_buf_ok(&envelope))
-        vg_json_member_string(w, "envelope", vg_buf_slice(&envelope));
-    vg_json_close_object(w);
+    vg_buf_init(&envelope, 16 * PAYLOAD_BYTES_MAX);
+    if (has_mappings(call) && mappings->envelope(mappings->ctx, record, &envelope, NULL) != VG_OK)
+        vg_buf_clear(&envelope); /* not JSON, and not to be decoded: it is shown as it is */
+    if (is_text || envelope.len) {
+        vg_json_open_object(w);
+        vg_json_member_string(w, "id", id);
+        vg_json_member_string(w, "device", record->key);
+        vg_json_member_time(w, "time", record->time_us);
+        if (reason.len)
+            vg_json_member_string(w, "reason", reason);
+        if (is_text)
+            vg_json_member_string(w, "payload", record->value);
+        if (envelope.len && vg_buf_ok(&envelope))
+            vg_json_member_string(w, "envelope", vg_buf_slice(&envelope));
+        vg_json_close_object(w);
+    }
     vg_buf_fini(&envelope);
+}
+
+/* The message that became a dead letter, as long as the journal has it; then what the letter holds
+ * of it. */
+static void write_letter(struct web_call *call, struct vg_json_writer *w,
+                         const struct web_newest_record *found)
+{
+    struct stream *stream = call->web->config.stream;
+    struct stream_consumer *consumer = NULL;
+    struct stream_batch batch;
+    struct stream_record record = {.key = found->key, .time_us = found->time_us};
+    struct vg_json *letter;
+    int64_t partition = 0, seq = 0;
+
+    if (vg_json_parse(&call->arena, found->value, NULL, &letter, NULL, NULL) != VG_OK ||
+        !vg_slice_is(vg_json_get_text(letter, "stage"), "connector") ||
+        !vg_json_to_i64(vg_json_get(letter, "partition"), &partition) ||
+        !vg_json_to_i64(vg_json_get(letter, "seq"), &seq) || seq < 0 || partition < 0 ||
+        partition >= stream_partitions(stream))
+        return;
+    if (vg_slice_is(vg_json_get_text(letter, "payloadEncoding"), "utf-8"))
+        record.value = vg_json_get_text(letter, "payload");
+    if (stream_consumer_open(stream, (uint32_t)partition, STREAM_DEVICE_RAW, "web!", &consumer,
+                             NULL) == VG_OK) {
+        stream_seek(consumer, (uint64_t)seq);
+        if (stream_read(consumer, 1, 0, &batch, NULL) == VG_OK && batch.count == 1 &&
+            batch.records[0].seq == (uint64_t)seq)
+            record = batch.records[0];
+    }
+    if (record.value.len)
+        write_message(call, w, found->id, &record, vg_json_get_text(letter, "reason"));
+    stream_consumer_close(consumer);
 }
 
 static enum vg_status write_messages(struct web_call *call, struct vg_json_writer *w,
@@ -125,16 +122,17 @@ static enum vg_status write_messages(struct web_call *call, struct vg_json_write
 
     vg_json_open_array(w);
     for (size_t i = 0; st == VG_OK && i < newest.count; i++) {
-        struct vg_json *letter = NULL;
+        const struct web_newest_record *found = &newest.records[i];
+        const struct stream_record record = {.time_us = found->time_us,
+                                             .key = found->key,
+                                             .headers = found->headers,
+                                             .value = found->value};
 
         vg_arena_reset(&call->arena);
-        if (topic == STREAM_DEVICE_RAW)
-            write_message(call, w, &newest.records[i], NULL);
-        else if (vg_json_parse(&call->arena, newest.records[i].value, NULL, &letter, NULL, NULL) ==
-                     VG_OK &&
-                 vg_slice_is(vg_json_get_text(letter, "stage"), "connector") &&
-                 vg_slice_is(vg_json_get_text(letter, "payloadEncoding"), "utf-8"))
-            write_message(call, w, &newest.records[i], letter);
+        if (topic == STREAM_DEADLETTER)
+            write_letter(call, w, found);
+        else
+            write_message(call, w, found->id, &record, VG_SLICE(""));
     }
     vg_json_close_array(w);
     web_newest_fini(&newest);

@@ -26,6 +26,9 @@ struct web_mappings {
                           struct vg_err *err);
     enum vg_status (*act)(void *ctx, struct vg_slice who, struct vg_slice request,
                           struct vg_buf *out, struct vg_err *err);
+    /* The envelope that a message's expressions see. */
+    enum vg_status (*envelope)(void *ctx, const struct stream_record *record, struct vg_buf *out,
+                               struct vg_err *err);
 };
 
 struct web_config {

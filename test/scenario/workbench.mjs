@@ -64,7 +64,10 @@ async function main() {
 
   await page.click(id('recent-load'));
   await page.waitForSelector(id('recent'));
-  await page.selectOption(id('recent'), { index: 1 });
+  await page.selectOption(id('recent'), await page.locator(`${id('recent')} optgroup[label="Dead letters"] option`).first().getAttribute('value'));
+  await page.locator(id('problem')).filter({ hasText: 'expected a decimal number' }).waitFor();
+  check('a dead letter is tried with what came beside it', /"ward": "4"/.test(await page.inputValue(id('message'))));
+  await page.selectOption(id('recent'), await page.locator(`${id('recent')} optgroup[label="From devices"] option`).last().getAttribute('value'));
   await said(page, '2 measurements');
   check('a message that came is tried, with its envelope and each digit', /"hr": 71\.50/.test(await page.inputValue(id('message'))) && await page.isChecked(id('envelope')));
   check('the templates that matched are told', (await page.locator('.chip-matched').allTextContents()).map((t) => t.replace(/^✓ /, '').replace(' matched', '')), ['heartrate', 'respiration']);

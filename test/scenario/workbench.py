@@ -58,6 +58,9 @@ def main(checks, work):
     h.seed_patients(hub, [("p1", "Workmadeup", "Wim", "1950-01-02", "male", DEVICE)])
     password = hub.add_device(DEVICE)
     first = send(hub, password, "71.50")
+    letter = '{"time":"%s","hr":"fast"}' % h.iso(time.time())
+    h.mosquitto_pub(hub, DEVICE, password, letter.encode(), topic=h.events_topic(DEVICE, "ward=4"))
+    h.wait_for("the dead letter", hub.letters)
 
     task = {"url": f"https://localhost:{hub.ports['web']}", "users": USERS, "chromium": chromium, "out": str(work)}
     author = subprocess.Popen(["node", str(pathlib.Path(__file__).with_name("workbench.mjs")), json.dumps(task)],

@@ -16,7 +16,7 @@ type Finding = { file: keyof Pair; severity: string; line: number; column: numbe
 type Problem = { type: string; message: string; line: number; column: number; path: string };
 type Measurement = { type: string; occurrenceTimeUtc: string; deviceId?: string; properties?: { name: string; value: string }[] };
 type Tried = { version: string; findings: Finding[]; result?: { measurements: Measurement[]; observations: { code?: { text?: string } }[]; errors: Problem[] } };
-type Message = { id: string; device: string; time: string; reason?: string; payload: string; envelope?: string };
+type Message = { id: string; device: string; time: string; reason?: string; payload?: string; envelope?: string };
 
 const DRAFT = 'mapping-draft';
 const WAIT_MS = 300;
@@ -254,7 +254,7 @@ export function Workbench() {
     if (first?.line) jump(first.file, first.line, first.column);
   };
   const pick = (m: Message) => {
-    setMessage(pretty(m.envelope ?? m.payload));
+    setMessage(pretty(m.envelope ?? m.payload ?? ''));
     setEnvelope(!!m.envelope);
   };
 
