@@ -23,7 +23,8 @@ static const char usage[] =
     "what a device sends or, with --envelope, with Body, Properties and SystemProperties around "
     "it.\n"
     "With --content-type TYPE (HL7 v2: application/hl7-v2+er7; Bluetooth GATT:\n"
-    "application/vnd.bluetooth.gatt[+json]) it is decoded first; --characteristic UUID, --zone ZONE\n"
+    "application/vnd.bluetooth.gatt[+json]) it is decoded first; --characteristic UUID, --zone "
+    "ZONE\n"
     "and --device-id ID say what comes beside the message.\n"
     "validate says every error and warning as FILE:LINE:COLUMN. Both end with 1 when there is an "
     "error.\n"
@@ -108,15 +109,15 @@ static int test_messages(struct mapping_command *c, bool is_envelope, char **pat
     vg_json_open_array(&w);
     if (errors == 0)
         for (int i = 0; i < count; i++)
-            errors += c->form.content_type
-                          ? test_decoded(c, paths[i], texts[i], &w)
-                          : debugger_test(c->debugger, vg_slice_of(paths[i]), texts[i], is_envelope,
-                                          &w);
+            errors += c->form.content_type ? test_decoded(c, paths[i], texts[i], &w)
+                                           : debugger_test(c->debugger, vg_slice_of(paths[i]),
+                                                           texts[i], is_envelope, &w);
     vg_json_close_array(&w);
     vg_json_name(&w, "templateErrors");
     vg_json_open_array(&w);
     debugger_write_errors(c->debugger, &w);
     vg_json_close_array(&w);
+    debugger_write_warnings(c->debugger, &w);
     vg_json_close_object(&w);
     vg_buf_put_byte(&out, '\n');
     if (vg_buf_ok(&out))

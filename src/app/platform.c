@@ -7,6 +7,7 @@
 
 #include "alert/alert.h"
 #include "app/control.h"
+#include "app/remote_fhir.h"
 #include "base/crypto.h"
 #include "base/file.h"
 #include "base/json.h"
@@ -26,6 +27,7 @@
 #include "web/web.h"
 
 #include <errno.h>
+#include <stdatomic.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <unistd.h>
@@ -63,6 +65,9 @@ struct platform {
     struct notify *notify;
     struct vg_loop *reports;
     bool has_reports_thread;
+    struct vg_loop *upkeep;
+    bool has_upkeep_thread;
+    atomic_bool is_closing; /* what runs on its own stops at the next occasion */
     struct lane lanes[PARTITIONS_MAX];
     struct stage *stages[STAGES_MAX];
     const char *stage_names[STAGES_MAX];
@@ -149,7 +154,16 @@ static enum vg_status open_stores(struct platform *p, const char *base_url, stru
         .engine = s->fhir_engine, .path = path_of(p, "fhir.db"), .base_url = base_url};
     struct lake_config lake = {.engine = s->lake_engine, .dir = path_of(p, "lake")};
     struct care_config care = {.engine = s->care_engine, .path = path_of(p, "care.db")};
-    enum vg_status st = fhir_open(&fhir, &p->fhir, err);
+    struct fhir_remote_config remote;
+    enum vg_status st;
+
+    if (*s->fhir_url) {
+        remote_fhir_config(s, p->stream, &remote);
+        fhir.engine = "remote";
+        fhir.path = path_of(p, "fhir-spool.db");
+        fhir.remote = &remote;
+    }
+    st = fhir_open(&fhir, &p->fhir, err);
 
     if (st == VG_OK)
         st = lake_open(&lake, &p->lake, err);
@@ -185,6 +199,8 @@ static enum vg_status open_lane(struct platform *p, uint32_t partition, struct v
         .store = p->fhir,
         .partition = partition,
         .dedupe_size = (uint32_t)s->hub_inflight_max,
+        .zone = s->connector_zone,
+        .hl7_processing = s->hl7_processing,
     };
     struct enrich_config enrich = {.store = p->fhir, .partition = partition};
     struct alert_config alert = {
@@ -325,8 +341,9 @@ static enum vg_status mappings_try(void *ctx, struct vg_slice request, struct vg
 static enum vg_status mappings_envelope(void *ctx, const struct stream_record *record,
                                         struct vg_buf *out, struct vg_err *err)
 {
-    (void)ctx;
-    return workbench_envelope(NULL, NULL, record, out, err);
+    const struct settings *s = ((struct platform *)ctx)->settings;
+
+    return workbench_envelope(s->connector_zone, s->hl7_processing, record, out, err);
 }
 
 /* The browser's and the command's: who put what in force is audited here for both. */
@@ -344,9 +361,9 @@ static enum vg_status mappings_act(void *ctx, struct vg_slice who, struct vg_sli
         return st;
     vg_arena_init(&arena, 0);
     if (vg_json_parse(&arena, vg_buf_slice(out), NULL, &root, NULL, &why) == VG_OK) {
-        subject = vg_arena_printf(&arena, "%.*s, it was %.*s",
-                                  VG_FMT(vg_json_get_text(root, "version")),
-                                  VG_FMT(vg_json_get_text(root, "previous")));
+        subject =
+            vg_arena_printf(&arena, "%.*s, it was %.*s", VG_FMT(vg_json_get_text(root, "version")),
+                            VG_FMT(vg_json_get_text(root, "previous")));
         if (care_audit(p->care, vg_now_us(), who, "mapping.activate", subject, &why) == VG_OK)
             why.code = NULL;
     }
@@ -354,6 +371,42 @@ static enum vg_status mappings_act(void *ctx, struct vg_slice who, struct vg_sli
         vg_log_err(VG_LOG_ERROR, "app", &why);
     vg_arena_fini(&arena);
     return VG_OK;
+}
+
+/* ---- the lake's upkeep ---- */
+
+static bool goes_on(void *ctx)
+{
+    return !atomic_load_explicit(&((struct platform *)ctx)->is_closing, memory_order_relaxed);
+}
+
+static void keep_lake(void *ctx)
+{
+    struct platform *p = ctx;
+    struct lake_policy policy = {p->settings->lake_keep_us, p->settings->lake_keep_removed_us};
+    struct lake_upkeep done;
+    struct vg_err err = {0};
+
+    if (lake_maintain(p->lake, &policy, vg_now_us(), goes_on, p, &done, &err) != VG_OK) {
+        vg_step_error(9, &err);
+        vg_log_err(VG_LOG_ERROR, "lake", &err);
+    } else if (done.merged_count + done.expired_count + done.deleted_count > 0) {
+        vg_log(VG_LOG_INFO, "lake", "lake.upkeep",
+               "%zu files merged into %zu, %zu of old dates left out, %zu deleted",
+               done.merged_count, done.made_count, done.expired_count, done.deleted_count);
+    }
+}
+
+static enum vg_status start_upkeep(struct platform *p, struct vg_err *err)
+{
+    enum vg_status st = vg_loop_open("lake", &p->upkeep, err);
+
+    if (st == VG_OK)
+        st = vg_loop_every(p->upkeep, p->settings->lake_upkeep_every_us, keep_lake, p, err);
+    if (st == VG_OK)
+        st = vg_loop_start(p->upkeep, err);
+    p->has_upkeep_thread = st == VG_OK;
+    return st;
 }
 
 /* ---- doors ---- */
@@ -413,6 +466,16 @@ static enum vg_status open_hub(struct platform *p, struct vg_err *err)
         /* A gateway's journal is read by its forwarder, and may grow for as long as upstream is
            away. */
         .lag_max = p->kind == PLATFORM_EDGE ? UINT64_MAX : (uint64_t)s->hub_lag_max,
+        .loops = (uint32_t)s->hub_loops,
+        .hl7_senders = s->hl7_senders,
+        .hl7_client_ca = s->hl7_client_ca,
+        .hl7_port = (uint16_t)s->hl7_port,
+        .has_hl7_plain = s->hl7_has_plain,
+        .hl7_plain_address = s->hl7_plain_address,
+        .hl7_plain_port = (uint16_t)s->hl7_plain_port,
+        .hl7_processing = s->hl7_processing,
+        .hl7_frame_timeout_us = s->hl7_frame_timeout_us,
+        .hl7_idle_us = s->hl7_idle_us,
     };
 
     return hub_open(&config, p->stream, &p->hub, err);
@@ -453,6 +516,8 @@ static enum vg_status write_run_file(struct platform *p, struct vg_err *err)
     vg_json_member_i64(&w, "mqtts", hub_mqtts_port(p->hub));
     vg_json_member_i64(&w, "https", hub_https_port(p->hub));
     vg_json_member_i64(&w, "plain", hub_plain_port(p->hub));
+    vg_json_member_i64(&w, "hl7", hub_hl7_port(p->hub));
+    vg_json_member_i64(&w, "hl7Plain", hub_hl7_plain_port(p->hub));
     vg_json_close_object(&w);
     st = vg_file_write(path_of(p, "run.json"), vg_buf_slice(&out), 0600, err);
     vg_buf_fini(&out);
@@ -496,6 +561,8 @@ static enum vg_status open_whole(struct platform *p, struct vg_err *err)
         st = start_lane(p, i, err);
     if (st == VG_OK)
         st = start_reports(p, err);
+    if (st == VG_OK)
+        st = start_upkeep(p, err);
     return st;
 }
 
@@ -560,6 +627,7 @@ void platform_close(struct platform *p)
 {
     if (!p)
         return;
+    atomic_store_explicit(&p->is_closing, true, memory_order_relaxed);
     if (p->hub && unlink(path_of(p, "run.json")) != 0 && errno != ENOENT)
         vg_log(VG_LOG_WARN, "app", "app.run_file", "run.json stays: errno %d", errno);
     control_close(p->control);
@@ -570,6 +638,9 @@ void platform_close(struct platform *p)
     while (p->stage_count > 0)
         stage_stop(p->stages[--p->stage_count]);
     archive_close(p->archive);
+    if (p->has_upkeep_thread)
+        vg_loop_stop(p->upkeep);
+    vg_loop_close(p->upkeep);
     if (p->has_reports_thread)
         vg_loop_stop(p->reports);
     vg_loop_close(p->reports);
@@ -596,7 +667,10 @@ void platform_describe(struct platform *p, struct vg_buf *out)
     vg_buf_printf(out, "vigil %s runs\n", VIGIL_VERSION);
     if (p->web) {
         vg_buf_printf(out, "  board   https://localhost:%u\n", (unsigned)web_port(p->web));
-        vg_buf_printf(out, "  FHIR    https://localhost:%u/fhir\n", (unsigned)web_port(p->web));
+        if (*p->settings->fhir_url)
+            vg_buf_printf(out, "  FHIR    %s\n", p->settings->fhir_url);
+        else
+            vg_buf_printf(out, "  FHIR    https://localhost:%u/fhir\n", (unsigned)web_port(p->web));
     }
     vg_buf_printf(out, "  MQTT    localhost:%u with TLS\n", (unsigned)hub_mqtts_port(p->hub));
     vg_buf_printf(out, "  HTTPS   https://localhost:%u/devices/{id}/messages/events\n",
@@ -604,6 +678,12 @@ void platform_describe(struct platform *p, struct vg_buf *out)
     if (hub_plain_port(p->hub))
         vg_buf_printf(out, "  MQTT    127.0.0.1:%u without TLS\n",
                       (unsigned)hub_plain_port(p->hub));
+    if (hub_hl7_port(p->hub))
+        vg_buf_printf(out, "  HL7     localhost:%u MLLP with TLS\n",
+                      (unsigned)hub_hl7_port(p->hub));
+    if (hub_hl7_plain_port(p->hub))
+        vg_buf_printf(out, "  HL7     %s:%u MLLP without TLS\n", p->settings->hl7_plain_address,
+                      (unsigned)hub_hl7_plain_port(p->hub));
     vg_buf_printf(out, "  CA      %s\n", path_of(p, "tls/ca.crt"));
     if (p->first_login[0])
         vg_buf_printf(out, "  login   %.*s (also in %s; shown once)\n",
@@ -646,6 +726,11 @@ bool platform_health(struct platform *p, struct vg_buf *out)
         mapping_store_trouble(p->mappings, text);
         if (*text)
             put_trouble(&w, "connector", "connector.mapping", vg_slice_of(text));
+    }
+    if (p->fhir) {
+        fhir_trouble(p->fhir, text);
+        if (*text)
+            put_trouble(&w, "fhir", "fhir.waiting", vg_slice_of(text));
     }
     for (size_t i = 0; i < p->stage_count; i++) {
         stage_trouble(p->stages[i], text);
