@@ -1,5 +1,4 @@
 # The browser's app inside the program: ui/src -> esbuild -> one C file of bytes, part of module web.
-find_program(NODE_PROGRAM node REQUIRED)
 file(GLOB UI_SOURCES CONFIGURE_DEPENDS ${CMAKE_SOURCE_DIR}/ui/src/*)
 set(UI_ASSETS ${CMAKE_BINARY_DIR}/ui/web_assets.c)
 add_custom_command(

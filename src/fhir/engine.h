@@ -33,6 +33,7 @@ struct fhir_record {
 struct fhir_found {
     struct fhir_resource resource;
     int64_t sort_number, key;
+    struct vg_slice sort_text; /* FHIR_SORT_VALUES */
 };
 
 struct fhir_found_list {

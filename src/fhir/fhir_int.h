@@ -3,8 +3,8 @@
  * The way of a write:   text -> draft (draft.c: parse, check, splice, index) -> commit.c -> engine
  * The way of a search:  query text -> struct fhir_query (query.c) -> engine -> results
  *
- * Nothing here knows a resource type by name: what differs between types stands in tables (types.c,
- * search_params.c, validate.c).
+ * What differs between types stands in tables that are made from the R4 definitions when the program
+ * is built (tables.h).
  */
 #ifndef VG_FHIR_FHIR_INT_H
 #define VG_FHIR_FHIR_INT_H
@@ -86,8 +86,10 @@ enum fhir_kind {
     FHIR_DATE,
     FHIR_STRING,
     FHIR_QUANTITY,
-    FHIR_COMPOSITE, /* token and quantity */
+    FHIR_COMPOSITE, /* a token and one or two others of the same part */
     FHIR_SPECIAL,   /* _id, _lastUpdated: columns of the resource */
+    FHIR_NUMBER,
+    FHIR_URI,
 };
 
 enum fhir_role {
@@ -98,38 +100,38 @@ enum fhir_role {
     FHIR_ROLE_DATE,      /* when it was true */
 };
 
-/* One place in a resource that is indexed. Several parameters may look at the same place, which is
- * indexed once. */
+/* Places of a resource that are indexed together, because the same parameters look at them. */
 struct fhir_path {
     unsigned type;
     enum fhir_kind kind;
     enum fhir_role role;
-    char text[64]; /* "component.code", "effective[x]" */
-    uint32_t key;  /* on disk */
+    const char *text; /* "component.code", "effectiveDateTime|effectivePeriod" */
+    uint32_t key;     /* on disk; below 2^31 */
+    bool has_parts;   /* belongs to a composite: which element it stands in is kept */
+    bool is_exists;   /* whether there is a value that is not false */
+    bool is_many;     /* more than one value is possible */
 };
 
+/* A search parameter of one type. */
 struct fhir_param {
     const char *type, *name;
     enum fhir_kind kind;
-    const char *path; /* "code|component.code"; composite: "code$valueQuantity" */
-    const char
-        *target; /* reference: "Patient,Device", the first is what a bare id means; NULL = any */
-    bool is_selective; /* few resources share one value: search by it first */
+    const char *target; /* reference: "Patient,Device", the usual ones first; NULL = any */
+    bool is_selective;  /* few resources share one value: search by it first */
+    const char *definition; /* canonical URL; "" = ours, NULL = not to be told */
 };
-
-#define FHIR_PARAM_PATHS_MAX 3
 
 struct fhir_param_view {
     const struct fhir_param *param;
-    const struct fhir_path *paths[FHIR_PARAM_PATHS_MAX];
     size_t path_count;
-    /* composite only: the quantity beside each path above */
-    const struct fhir_path *values[FHIR_PARAM_PATHS_MAX];
+    const struct fhir_path *const *paths;
+    /* composite only: the second and third part beside each path above; NULL = there is none */
+    const struct fhir_path *const *values, *const *thirds;
 };
 
 /* NULL: this type has no such parameter. */
 const struct fhir_param_view *fhir_param_find(unsigned type, struct vg_slice name);
-/* The index-th parameter of the type, in table order; NULL at the end. */
+/* The index-th parameter of the type, by name; NULL at the end. */
 const struct fhir_param_view *fhir_param_at(unsigned type, size_t index);
 const struct fhir_path *fhir_role_path(unsigned type, enum fhir_role role);
 /* Changes when the index on disk must be rebuilt. */
@@ -139,10 +141,11 @@ bool fhir_list_has(const char *list, struct vg_slice name);
 
 /* What a resource is found by. Slices point into the resource's tree or the arena. */
 struct fhir_index_row {
-    enum fhir_kind kind; /* TOKEN, REFERENCE, DATE, STRING, QUANTITY */
+    enum fhir_kind kind; /* neither COMPOSITE nor SPECIAL */
     const struct fhir_path *path;
     uint32_t part;          /* which component: 1.., 0 = the resource itself */
     bool has_any_system;    /* a plain code: its system is implied */
+    bool is_identifier;     /* TOKEN: the identifier of a reference */
     struct vg_slice text;   /* code, "Type/id", folded string, quantity's code */
     struct vg_slice system; /* of the code; string: as written */
     struct vg_slice unit;   /* quantity: its text */
@@ -163,9 +166,8 @@ VG_CHECK enum vg_status fhir_index_make(struct vg_arena *arena, unsigned type,
                                         const struct vg_json *root, struct vg_slice base_url,
                                         struct fhir_index *ret_index, struct vg_err *err);
 
-/* All values at a path; arrays are entered. */
-void fhir_path_walk(const struct vg_json *root, const char *path,
-                    void (*each)(const struct vg_json *value, uint32_t part, void *ctx), void *ctx);
+/* Any row at one of the view's paths (also those that stand in roles). */
+bool fhir_index_has(const struct fhir_index *index, const struct fhir_param_view *view);
 
 /* "Patient/p1" of "Patient/p1/_history/2" or "<base>/Patient/p1"; else the text as it is. */
 struct vg_slice fhir_reference_plain(struct vg_slice reference, struct vg_slice base_url);
@@ -248,9 +250,19 @@ struct fhir_value {
     double number, half;
     struct vg_slice unit_system, unit;
     bool has_unit_system;
+    struct fhir_value *beside; /* composite: the next part's value */
 };
 
-enum fhir_modifier { FHIR_PLAIN, FHIR_NOT, FHIR_EXACT, FHIR_CONTAINS };
+enum fhir_modifier {
+    FHIR_PLAIN,
+    FHIR_NOT,
+    FHIR_EXACT,
+    FHIR_CONTAINS,
+    FHIR_BELOW,
+    FHIR_ABOVE,
+    FHIR_OF_IDENTIFIER, /* reference: by its identifier */
+    FHIR_MISSING,       /* values[0].number: 1 = missing */
+};
 
 struct fhir_filter {
     const struct fhir_param_view *param;
@@ -260,30 +272,57 @@ struct fhir_filter {
 };
 
 struct fhir_include {
+    unsigned type; /* whose parameter: the searched type, or (_revinclude) the one that points */
     const struct fhir_param_view *param;
     unsigned target; /* 0 = any */
 };
 
-enum fhir_sort { FHIR_SORT_DATE, FHIR_SORT_UPDATED, FHIR_SORT_ID };
+/* _has:Observation:patient:code=…: something of `type` points here and passes the filter. */
+struct fhir_has {
+    unsigned type;
+    const struct fhir_param_view *reference;
+    struct fhir_filter filter;
+};
+
+enum fhir_sort {
+    FHIR_SORT_DATE,
+    FHIR_SORT_UPDATED,
+    FHIR_SORT_ID,
+    FHIR_SORT_VALUES, /* sort_keys, made comparable by fhir_sort_text() */
+};
+
+struct fhir_sort_key {
+    const struct fhir_param_view *param;
+    bool is_descending;
+};
+#define FHIR_SORT_KEYS_MAX 4
+
+enum fhir_summary { FHIR_SUMMARY_NONE, FHIR_SUMMARY_TRUE, FHIR_SUMMARY_TEXT, FHIR_SUMMARY_DATA };
 
 struct fhir_query {
     unsigned type;
     struct fhir_filter filters[FHIR_FILTERS_MAX]; /* all of these */
     size_t filter_count;
+    struct fhir_has has[4];
+    size_t has_count;
     enum fhir_sort sort;
+    struct fhir_sort_key sort_keys[FHIR_SORT_KEYS_MAX];
+    size_t sort_key_count;
     bool is_descending;
     uint32_t count; /* page */
     bool wants_total, is_count_only;
     bool has_cursor;
-    struct vg_slice cursor_text; /* _id */
+    struct vg_slice cursor_text; /* _id; hexadecimal of sort_keys */
     int64_t cursor_number, cursor_key;
-    struct fhir_include includes[8];
-    size_t include_count;
+    struct fhir_include includes[8], revincludes[8];
+    size_t include_count, revinclude_count;
+    enum fhir_summary summary;
     struct vg_slice elements[32];
     size_t element_count;
     struct vg_slice self; /* what was understood, in URL form, without the cursor */
     int64_t only_code;    /* $lastn: this code column alone; 0 = as the filters say */
 };
+/* A search may also say `_compartment=Patient/p1`: what stands in that compartment. */
 
 /* A chained search's inner question: the references ("Type/id") that match, or VG_REJECT. */
 struct fhir_chain {
@@ -329,6 +368,16 @@ VG_CHECK enum vg_status fhir_lastn_in(struct fhir_store *store, void *view, stru
                                       bool is_strict, struct vg_arena *arena,
                                       struct fhir_results *ret_results, struct fhir_issue *issue,
                                       struct vg_err *err);
+/* What a resource is ordered by, as a text that compares byte by byte: 2 hexadecimal digits a byte.
+ * A missing value comes last. {NULL, 0} when the arena is full. */
+struct vg_slice fhir_sort_text(struct vg_arena *arena, const struct fhir_query *query,
+                               const struct vg_json *root, struct vg_slice base_url);
+/* The view of `type` in the compartment of `compartment`; NULL: it is in none. */
+const struct fhir_param_view *fhir_compartment_find(unsigned compartment, unsigned type);
+/* Body cut down by _summary, tagged SUBSETTED. */
+VG_CHECK enum vg_status fhir_summary_cut(struct vg_arena *arena, unsigned type,
+                                         struct vg_slice body, enum fhir_summary summary,
+                                         struct vg_slice *ret_body, struct vg_err *err);
 /* Newest first and at most `max` of each group of Observations that share a coding. */
 VG_CHECK enum vg_status fhir_lastn_pick(struct fhir_store *store,
                                         const struct fhir_resource *resources, size_t count,

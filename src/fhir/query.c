@@ -102,12 +102,13 @@ static void parse_token(struct parsing *in, struct vg_slice text, struct fhir_va
     value->has_code = value->text.len > 0;
 }
 
-static bool parse_quantity(struct parsing *in, struct vg_slice text, struct fhir_value *value)
+static bool parse_quantity(struct parsing *in, struct vg_slice text, bool has_unit,
+                           struct fhir_value *value)
 {
     struct vg_slice rest = text, number = cut(&rest, '|');
 
     value->prefix = take_prefix(&number);
-    if (!fhir_number_parse(number, &value->number, &value->half))
+    if (!fhir_number_parse(number, &value->number, &value->half) || (rest.ptr && !has_unit))
         return false;
     if (rest.ptr) {
         struct vg_slice system = cut(&rest, '|');
@@ -139,8 +140,17 @@ static bool parse_date(struct vg_slice text, struct fhir_value *value)
     return true;
 }
 
-/* One value of a reference parameter. An id alone means the parameter's first target type; where
- * any type may be meant, the usual ones are tried. */
+static enum vg_status add_value(struct parsing *in, const struct fhir_param *param,
+                                struct fhir_value value, struct fhir_filter *filter)
+{
+    if (filter->value_count == FHIR_VALUES_MAX)
+        return bad(in, param->name, "too many values");
+    filter->values[filter->value_count++] = value;
+    return VG_OK;
+}
+
+/* One value of a reference parameter. An id alone means a Patient where that is possible, else any
+ * of the target types; where any type may be meant, the usual ones are tried. */
 static enum vg_status parse_reference(struct parsing *in, const struct fhir_param *param,
                                       unsigned only_type, struct vg_slice text,
                                       struct fhir_filter *filter)
@@ -150,6 +160,7 @@ static enum vg_status parse_reference(struct parsing *in, const struct fhir_para
                                         : "Patient,Device,Practitioner,Organization,Observation,"
                                           "Encounter,Flag,RiskAssessment,Task,Location,Group";
     struct vg_slice rest = vg_slice_of(targets);
+    enum vg_status st = VG_OK;
     unsigned type;
 
     if (fhir_reference_cut(plain, &type, &id) || memchr(plain.ptr, ':', plain.len)) {
@@ -157,96 +168,158 @@ static enum vg_status parse_reference(struct parsing *in, const struct fhir_para
             ((only_type && type != only_type) ||
              (param->target && !fhir_list_has(param->target, vg_slice_of(fhir_type_name(type))))))
             return VG_OK; /* can never match: no value */
-        filter->values[filter->value_count++] = (struct fhir_value){.text = plain};
-        return VG_OK;
+        return add_value(in, param, (struct fhir_value){.text = plain}, filter);
     }
     if (!fhir_id_is_ok(plain))
         return bad(in, param->name, "a reference is an id, Type/id or a URL");
-    while (rest.len) {
+    while (rest.len && st == VG_OK) {
         struct vg_slice name = vg_slice_cut(&rest, ',');
 
         if (only_type && fhir_type_find(name) != only_type)
             continue;
-        if (filter->value_count == FHIR_VALUES_MAX)
-            return bad(in, param->name, "too many values");
         struct vg_slice full_text =
             vg_arena_printf(in->arena, "%.*s/%.*s", VG_FMT(name), VG_FMT(plain));
 
         if (!full_text.ptr)
             return full(in);
-        filter->values[filter->value_count++] = (struct fhir_value){.text = full_text};
-        if (param->target)
+        st = add_value(in, param, (struct fhir_value){.text = full_text}, filter);
+        if (param->target && vg_slice_is(name, "Patient"))
             break;
     }
-    return VG_OK;
+    return st;
 }
 
-static enum vg_status parse_value(struct parsing *in, const struct fhir_param *param,
+/* One value of a kind; false: it cannot be read. */
+static bool parse_one(struct parsing *in, enum fhir_kind kind, struct vg_slice text,
+                      struct fhir_value *value)
+{
+    switch (kind) {
+    case FHIR_TOKEN:
+        parse_token(in, text, value);
+        return true;
+    case FHIR_STRING:
+    case FHIR_URI:
+        value->text = unescape(in->arena, text);
+        return true;
+    case FHIR_REFERENCE: /* in a composite only */
+        value->text = fhir_reference_plain(unescape(in->arena, text), in->base_url);
+        return true;
+    case FHIR_QUANTITY:
+        return parse_quantity(in, text, true, value);
+    case FHIR_NUMBER:
+        return parse_quantity(in, text, false, value);
+    case FHIR_DATE:
+    case FHIR_SPECIAL:
+        return parse_date(text, value);
+    case FHIR_COMPOSITE:
+        break;
+    }
+    return false;
+}
+
+/* "a$b" or "a$b$c": a value with its neighbours. */
+static enum vg_status parse_composite(struct parsing *in, const struct fhir_param_view *view,
+                                      struct vg_slice text, struct fhir_filter *filter)
+{
+    const struct fhir_path *const *columns[] = {view->paths, view->values, view->thirds};
+    struct fhir_value *first = NULL, **next = &first;
+    struct vg_slice rest = text;
+
+    for (size_t i = 0; i < 3 && columns[i]; i++) {
+        struct vg_slice part = cut(&rest, '$');
+
+        *next = vg_arena_alloc(in->arena, sizeof(**next));
+        if (!*next)
+            return full(in);
+        if (part.len == 0 || !parse_one(in, columns[i][0]->kind, part, *next) ||
+            (columns[i][0]->kind == FHIR_TOKEN && !(*next)->has_code))
+            return bad(in, view->param->name, "a composite is its parts joined by $");
+        next = &(*next)->beside;
+    }
+    if (rest.ptr)
+        return bad(in, view->param->name, "a composite is its parts joined by $");
+    return add_value(in, view->param, *first, filter);
+}
+
+static enum vg_status parse_value(struct parsing *in, const struct fhir_param_view *view,
                                   unsigned only_type, struct vg_slice text,
                                   struct fhir_filter *filter)
 {
+    static const char *const forms[] = {
+        [FHIR_QUANTITY] = "a quantity is a number, or number|system|code",
+        [FHIR_NUMBER] = "must be a number, with a prefix or without",
+        [FHIR_DATE] = "a date is [prefix]YYYY[-MM[-DD[Thh:mm[:ss][zone]]]]",
+        [FHIR_SPECIAL] = "a date is [prefix]YYYY[-MM[-DD[Thh:mm[:ss][zone]]]]"};
+    const struct fhir_param *param = view->param;
     struct fhir_value value = {0};
-    struct vg_slice rest = text, head;
-    bool is_id = strcmp(param->name, "_id") == 0;
 
-    switch (param->kind) {
-    case FHIR_REFERENCE:
-        return parse_reference(in, param, only_type, text, filter);
-    case FHIR_TOKEN:
+    if (filter->modifier == FHIR_MISSING) {
+        if (!vg_slice_is(text, "true") && !vg_slice_is(text, "false"))
+            return bad(in, param->name, ":missing is true or false");
+        value.number = vg_slice_is(text, "true");
+        return add_value(in, param, value, filter);
+    }
+    if (filter->modifier == FHIR_OF_IDENTIFIER) {
         parse_token(in, text, &value);
+        return add_value(in, param, value, filter);
+    }
+    if (param->kind == FHIR_REFERENCE)
+        return parse_reference(in, param, only_type, text, filter);
+    if (param->kind == FHIR_COMPOSITE)
+        return parse_composite(in, view, text, filter);
+    if (strcmp(param->name, "_id") == 0) {
+        value.text = unescape(in->arena, text);
+        return add_value(in, param, value, filter);
+    }
+    if (!parse_one(in, param->kind, text, &value))
+        return bad(in, param->name, forms[param->kind]);
+    if (param->kind == FHIR_TOKEN) {
         if (!value.has_code && !value.has_system)
             return VG_OK;
         if (value.has_system && !value.has_code && fhir_type_is_series(in->query->type))
             return bad(in, param->name, "a system without a code is not searched for here");
-        break;
-    case FHIR_STRING:
-        value.text = unescape(in->arena, text);
-        break;
-    case FHIR_QUANTITY:
-        if (!parse_quantity(in, text, &value))
-            return bad(in, param->name, "a quantity is a number, or number|system|code");
-        break;
-    case FHIR_COMPOSITE:
-        head = cut(&rest, '$');
-        parse_token(in, head, &value);
-        if (!value.has_code || !rest.ptr || !parse_quantity(in, rest, &value))
-            return bad(in, param->name, "this composite is code$quantity");
-        break;
-    case FHIR_SPECIAL:
-        if (is_id) {
-            value.text = unescape(in->arena, text);
-            break;
-        }
-        __attribute__((fallthrough));
-    case FHIR_DATE:
-        if (!parse_date(text, &value))
-            return bad(in, param->name, "a date is [prefix]YYYY[-MM[-DD[Thh:mm[:ss][zone]]]]");
-        break;
     }
-    filter->values[filter->value_count++] = value;
-    return VG_OK;
+    return add_value(in, param, value, filter);
 }
 
 static enum vg_status modifier_of(struct parsing *in, const struct fhir_param *param,
                                   struct vg_slice name, enum fhir_modifier *ret_modifier,
                                   unsigned *ret_type)
 {
+    static const struct {
+        const char *name;
+        enum fhir_kind kind;
+        enum fhir_modifier modifier;
+    } modifiers[] = {
+        {"not", FHIR_TOKEN, FHIR_NOT},
+        {"exact", FHIR_STRING, FHIR_EXACT},
+        {"contains", FHIR_STRING, FHIR_CONTAINS},
+        {"below", FHIR_URI, FHIR_BELOW},
+        {"above", FHIR_URI, FHIR_ABOVE},
+        {"identifier", FHIR_REFERENCE, FHIR_OF_IDENTIFIER},
+    };
+
     *ret_modifier = FHIR_PLAIN;
     *ret_type = 0;
     if (name.len == 0)
         return VG_OK;
-    if (param->kind == FHIR_TOKEN && vg_slice_is(name, "not"))
-        *ret_modifier = FHIR_NOT;
-    else if (param->kind == FHIR_STRING && vg_slice_is(name, "exact"))
-        *ret_modifier = FHIR_EXACT;
-    else if (param->kind == FHIR_STRING && vg_slice_is(name, "contains"))
-        *ret_modifier = FHIR_CONTAINS;
-    else if (param->kind == FHIR_REFERENCE && fhir_type_find(name))
+    for (size_t i = 0; i < sizeof(modifiers) / sizeof(modifiers[0]); i++) {
+        if (param->kind == modifiers[i].kind && vg_slice_is(name, modifiers[i].name)) {
+            *ret_modifier = modifiers[i].modifier;
+            return VG_OK;
+        }
+    }
+    if (vg_slice_is(name, "missing") && param->kind != FHIR_COMPOSITE &&
+        param->kind != FHIR_SPECIAL) {
+        *ret_modifier = FHIR_MISSING;
+        return VG_OK;
+    }
+    if (param->kind == FHIR_REFERENCE && fhir_type_find(name)) {
         *ret_type = fhir_type_find(name);
-    else
-        return fhir_refuse(in->issue, in->err, 400, "not-supported", vg_slice_of(param->name),
-                           "parameter %s does not have this modifier", param->name);
-    return VG_OK;
+        return VG_OK;
+    }
+    return fhir_refuse(in->issue, in->err, 400, "not-supported", vg_slice_of(param->name),
+                       "parameter %s does not have this modifier", param->name);
 }
 
 /* patient.identifier=…: the inner search is asked first, its answer becomes the values. */
@@ -304,18 +377,39 @@ static enum vg_status unknown(struct parsing *in)
 /* A composite is found through its code: the plain code parameter of the same places drives it. */
 static enum vg_status add_code_of(struct parsing *in, const struct fhir_filter *composite)
 {
-    static const char suffix[] = "-value-quantity";
     struct vg_slice name = vg_slice_of(composite->param->param->name);
+    const char *value = strstr(name.ptr, "-value-");
     struct fhir_query *query = in->query;
     const struct fhir_param_view *code;
 
-    name.len -= sizeof(suffix) - 1;
+    if (!value)
+        return VG_OK; /* slower, not wrong */
+    name.len = (size_t)(value - name.ptr);
     code = fhir_param_find(query->type, name);
     if (!code || query->filter_count == FHIR_FILTERS_MAX)
-        return VG_OK; /* slower, not wrong */
+        return VG_OK;
     query->filters[query->filter_count++] =
         (struct fhir_filter){code, FHIR_PLAIN, composite->values, composite->value_count};
     return VG_OK;
+}
+
+/* Values, one of which must match; `name` is the parameter's with its modifier. */
+static enum vg_status parse_values(struct parsing *in, unsigned only_type, struct vg_slice text,
+                                   struct fhir_filter *filter)
+{
+    struct vg_slice rest = text;
+    enum vg_status st = VG_OK;
+
+    filter->values = vg_arena_alloc(in->arena, FHIR_VALUES_MAX * sizeof(*filter->values));
+    if (!filter->values)
+        return full(in);
+    while (st == VG_OK && rest.len) {
+        struct vg_slice one = cut(&rest, ',');
+
+        if (one.len)
+            st = parse_value(in, filter->param, only_type, one, filter);
+    }
+    return st;
 }
 
 static enum vg_status parse_filter(struct parsing *in, struct vg_slice name, struct vg_slice text)
@@ -337,22 +431,14 @@ static enum vg_status parse_filter(struct parsing *in, struct vg_slice name, str
         return VG_OK;
     if (in->query->filter_count == FHIR_FILTERS_MAX)
         return bad(in, view->param->name, "too many filters");
-    filter.values = vg_arena_alloc(in->arena, FHIR_VALUES_MAX * sizeof(*filter.values));
-    if (!filter.values)
-        return full(in);
+    if (inner.ptr && filter.modifier != FHIR_PLAIN)
+        return bad(in, view->param->name, "a chain goes through a reference itself");
     if (inner.ptr) {
-        st = parse_chain(in, view->param, only_type, inner, text, &filter);
+        filter.values = vg_arena_alloc(in->arena, FHIR_VALUES_MAX * sizeof(*filter.values));
+        st = filter.values ? parse_chain(in, view->param, only_type, inner, text, &filter)
+                           : full(in);
     } else {
-        struct vg_slice rest = text;
-
-        while (st == VG_OK && rest.len) {
-            struct vg_slice one = cut(&rest, ',');
-
-            if (filter.value_count == FHIR_VALUES_MAX)
-                return bad(in, view->param->name, "too many values");
-            if (one.len)
-                st = parse_value(in, view->param, only_type, one, &filter);
-        }
+        st = parse_values(in, only_type, text, &filter);
     }
     if (st != VG_OK)
         return st;
@@ -362,30 +448,114 @@ static enum vg_status parse_filter(struct parsing *in, struct vg_slice name, str
     return view->param->kind == FHIR_COMPOSITE ? add_code_of(in, &filter) : VG_OK;
 }
 
+/* _has:Observation:patient:code=…; what is asked of the one that points is one plain parameter. */
+static enum vg_status parse_has(struct parsing *in, struct vg_slice name, struct vg_slice text)
+{
+    struct fhir_query *query = in->query;
+    struct vg_slice rest = name;
+    unsigned searched = query->type, type, only_type;
+    struct fhir_has has = {0};
+    enum vg_status st;
+
+    (void)vg_slice_cut(&rest, ':');
+    type = fhir_type_find(vg_slice_cut(&rest, ':'));
+    has.type = type;
+    has.reference = type ? fhir_param_find(type, vg_slice_cut(&rest, ':')) : NULL;
+
+    struct vg_slice inner = vg_slice_cut(&rest, ':');
+
+    has.filter.param = type ? fhir_param_find(type, inner) : NULL;
+    if (!has.reference || !has.filter.param || has.reference->param->kind != FHIR_REFERENCE ||
+        memchr(name.ptr, '.', name.len))
+        return fhir_refuse(in->issue, in->err, 400, "not-supported", VG_SLICE("_has"),
+                           "_has is _has:Type:reference parameter:parameter, one level deep");
+    if (text.len == 0)
+        return VG_OK;
+    if (query->has_count == sizeof(query->has) / sizeof(query->has[0]))
+        return bad(in, "_has", "too many");
+    st = modifier_of(in, has.filter.param->param, rest, &has.filter.modifier, &only_type);
+    query->type = type; /* what the values are read for */
+    if (st == VG_OK)
+        st = parse_values(in, only_type, text, &has.filter);
+    query->type = searched;
+    if (st != VG_OK)
+        return st;
+    query->has[query->has_count++] = has;
+    echo(in, name, text);
+    return VG_OK;
+}
+
+/* Patient/p1: only what stands in this compartment. */
+static enum vg_status parse_compartment(struct parsing *in, struct vg_slice name,
+                                        struct vg_slice text)
+{
+    const struct fhir_param_view *view = NULL;
+    struct fhir_filter filter = {0};
+    struct vg_slice id;
+    unsigned type;
+
+    if (fhir_reference_cut(text, &type, &id))
+        view = fhir_compartment_find(type, in->query->type);
+    if (!view)
+        return fhir_refuse(in->issue, in->err, 404, "not-supported", (struct vg_slice){0},
+                           "there is no such compartment, or nothing of this type in it");
+    if (in->query->filter_count == FHIR_FILTERS_MAX)
+        return bad(in, "_compartment", "too many filters");
+    filter.param = view;
+    filter.values = vg_arena_alloc(in->arena, sizeof(*filter.values));
+    if (!filter.values)
+        return full(in);
+    filter.values[filter.value_count++] = (struct fhir_value){.text = text};
+    in->query->filters[in->query->filter_count++] = filter;
+    echo(in, name, text);
+    return VG_OK;
+}
+
+/* The sorts that an index answers; VALUES when none does. */
+static enum fhir_sort sort_of(const struct fhir_query *query)
+{
+    const struct fhir_sort_key *key = &query->sort_keys[0];
+    const struct fhir_path *date = fhir_role_path(query->type, FHIR_ROLE_DATE);
+    const char *second =
+        query->sort_key_count == 2 ? query->sort_keys[1].param->param->name : "_id";
+
+    /* A second key only ever breaks ties, and `_id` says no more than that. */
+    if (query->sort_key_count > 2 || strcmp(second, "_id") != 0)
+        return FHIR_SORT_VALUES;
+    if (strcmp(key->param->param->name, "_id") == 0)
+        return FHIR_SORT_ID;
+    if (strcmp(key->param->param->name, "_lastUpdated") == 0)
+        return FHIR_SORT_UPDATED;
+    return date && key->param->param->kind == FHIR_DATE && key->param->path_count == 1 &&
+                   key->param->paths[0] == date
+               ? FHIR_SORT_DATE
+               : FHIR_SORT_VALUES;
+}
+
 static enum vg_status parse_sort(struct parsing *in, struct vg_slice name, struct vg_slice text)
 {
     struct fhir_query *query = in->query;
-    struct vg_slice rest = text, field = vg_slice_cut(&rest, ',');
-    const struct fhir_path *date = fhir_role_path(query->type, FHIR_ROLE_DATE);
-    bool is_descending = field.len && field.ptr[0] == '-';
-    enum fhir_sort sort;
+    struct vg_slice rest = text;
 
-    field = vg_slice_from(field, is_descending ? 1 : 0);
-    const struct fhir_param_view *view = fhir_param_find(query->type, field);
+    query->sort_key_count = 0;
+    while (rest.len) {
+        struct vg_slice field = vg_slice_cut(&rest, ',');
+        bool is_descending = field.len && field.ptr[0] == '-';
+        const struct fhir_param_view *view =
+            fhir_param_find(query->type, vg_slice_from(field, is_descending ? 1 : 0));
 
-    if (vg_slice_is(field, "_id"))
-        sort = FHIR_SORT_ID;
-    else if (vg_slice_is(field, "_lastUpdated"))
-        sort = FHIR_SORT_UPDATED;
-    else if (view && date && view->param->kind == FHIR_DATE && view->paths[0] == date)
-        sort = FHIR_SORT_DATE;
-    else
-        return unknown(in);
-    /* A second key only ever breaks ties, and `_id` says no more than that. */
-    if (rest.len && !vg_slice_is(rest, "_id") && !vg_slice_is(rest, "-_id"))
-        return unknown(in);
-    query->sort = sort;
-    query->is_descending = is_descending;
+        if (!view || view->param->kind == FHIR_COMPOSITE) {
+            query->sort_key_count = 0;
+            return unknown(in);
+        }
+        if (query->sort_key_count == FHIR_SORT_KEYS_MAX)
+            return bad(in, "_sort", "too many keys");
+        query->sort_keys[query->sort_key_count++] = (struct fhir_sort_key){view, is_descending};
+    }
+    if (query->sort_key_count == 0)
+        return VG_OK;
+    query->sort = sort_of(query);
+    query->is_descending = query->sort != FHIR_SORT_VALUES && query->sort_keys[0].is_descending;
     in->has_sort = true;
     echo(in, name, text);
     return VG_OK;
@@ -416,8 +586,14 @@ static enum vg_status parse_summary(struct parsing *in, struct vg_slice name, st
 {
     if (vg_slice_is(text, "count"))
         in->query->is_count_only = true;
+    else if (vg_slice_is(text, "true"))
+        in->query->summary = FHIR_SUMMARY_TRUE;
+    else if (vg_slice_is(text, "text"))
+        in->query->summary = FHIR_SUMMARY_TEXT;
+    else if (vg_slice_is(text, "data"))
+        in->query->summary = FHIR_SUMMARY_DATA;
     else if (!vg_slice_is(text, "false"))
-        return unknown(in);
+        return bad(in, "_summary", "is true, text, data, count or false");
     echo(in, name, text);
     return VG_OK;
 }
@@ -443,18 +619,30 @@ static enum vg_status parse_elements(struct parsing *in, struct vg_slice name, s
 static enum vg_status parse_include(struct parsing *in, struct vg_slice name, struct vg_slice text)
 {
     struct fhir_query *query = in->query;
+    bool is_reverse = vg_slice_is(name, "_revinclude");
+    struct fhir_include *list = is_reverse ? query->revincludes : query->includes;
+    size_t *count = is_reverse ? &query->revinclude_count : &query->include_count;
     struct vg_slice rest = text;
     unsigned type = fhir_type_find(vg_slice_cut(&rest, ':'));
-    const struct fhir_param_view *view = fhir_param_find(type, vg_slice_cut(&rest, ':'));
+    const struct fhir_param_view *view =
+        type ? fhir_param_find(type, vg_slice_cut(&rest, ':')) : NULL;
 
-    if (type != query->type || !view || view->param->kind != FHIR_REFERENCE ||
-        (rest.len && !fhir_type_find(rest)))
+    if ((!is_reverse && type != query->type) || !view || view->param->kind != FHIR_REFERENCE ||
+        (rest.len && !fhir_type_find(rest)) ||
+        (is_reverse && rest.len && fhir_type_find(rest) != query->type))
         return unknown(in);
-    if (query->include_count == sizeof(query->includes) / sizeof(query->includes[0]))
-        return bad(in, "_include", "too many includes");
-    query->includes[query->include_count++] = (struct fhir_include){view, fhir_type_find(rest)};
+    if (*count == sizeof(query->includes) / sizeof(query->includes[0]))
+        return bad(in, is_reverse ? "_revinclude" : "_include", "too many includes");
+    list[(*count)++] = (struct fhir_include){type, view, fhir_type_find(rest)};
     echo(in, name, text);
     return VG_OK;
+}
+
+static enum vg_status parse_iterate(struct parsing *in, struct vg_slice name, struct vg_slice text)
+{
+    (void)name, (void)text;
+    return fhir_refuse(in->issue, in->err, 400, "not-supported", (struct vg_slice){0},
+                       "_include and _revinclude do not have this modifier");
 }
 
 /* "<number>_<key>", or "<id>_<key>": an id holds no '_'. */
@@ -481,9 +669,21 @@ static const struct {
     const char *name;
     enum vg_status (*parse)(struct parsing *in, struct vg_slice name, struct vg_slice text);
 } controls[] = {
-    {"_after", parse_cursor},   {"_count", parse_count},     {"_elements", parse_elements},
-    {"_format", parse_ignored}, {"_include", parse_include}, {"_pretty", parse_ignored},
-    {"_sort", parse_sort},      {"_summary", parse_summary}, {"_total", parse_total},
+    {"_after", parse_cursor},
+    {"_compartment", parse_compartment},
+    {"_count", parse_count},
+    {"_elements", parse_elements},
+    {"_format", parse_ignored},
+    {"_include", parse_include},
+    {"_include:iterate", parse_iterate},
+    {"_include:recurse", parse_iterate},
+    {"_pretty", parse_ignored},
+    {"_revinclude", parse_include},
+    {"_revinclude:iterate", parse_iterate},
+    {"_revinclude:recurse", parse_iterate},
+    {"_sort", parse_sort},
+    {"_summary", parse_summary},
+    {"_total", parse_total},
     {"max", parse_ignored},
 };
 
@@ -492,6 +692,8 @@ static enum vg_status parse_pair(struct parsing *in, struct vg_slice name, struc
     for (size_t i = 0; i < sizeof(controls) / sizeof(controls[0]); i++)
         if (vg_slice_is(name, controls[i].name))
             return controls[i].parse(in, name, value);
+    if (vg_slice_starts(name, VG_SLICE("_has:")))
+        return parse_has(in, name, value);
     return parse_filter(in, name, value);
 }
 
@@ -535,7 +737,7 @@ enum vg_status fhir_query_parse(struct vg_arena *arena, unsigned type, struct vg
     if (!in.has_sort && !in.has_updated && fhir_type_is_series(type) &&
         fhir_role_path(type, FHIR_ROLE_DATE))
         query->sort = FHIR_SORT_DATE;
-    if (query->has_cursor && query->sort != FHIR_SORT_ID &&
+    if (query->has_cursor && query->sort != FHIR_SORT_ID && query->sort != FHIR_SORT_VALUES &&
         !vg_slice_to_i64(query->cursor_text, &query->cursor_number)) {
         st = bad(&in, "_after", "is not a page that was given out");
         goto done;

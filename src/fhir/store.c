@@ -7,6 +7,7 @@
 #include "base/map.h"
 #include "fhir/engine.h"
 #include "fhir/remote_int.h"
+#include "fhir/tables.h"
 
 #include <inttypes.h>
 #include <stdatomic.h>
@@ -368,31 +369,15 @@ struct including {
     struct fhir_results *results;
     size_t capacity;
     struct vg_map seen;
-    unsigned target;
     enum vg_status status;
     struct vg_err *err;
 };
 
-static void include_one(const struct vg_json *value, uint32_t part, void *ctx)
+static void results_add(struct including *in, const struct fhir_resource *resource)
 {
-    struct including *in = ctx;
-    struct vg_slice name =
-        fhir_reference_plain(vg_json_get_text(value, "reference"), in->store->base_url);
     struct fhir_results *results = in->results;
-    struct fhir_current current;
     struct fhir_resource *grown;
-    struct vg_slice id;
-    unsigned type;
-    bool is_ok;
 
-    (void)part;
-    if (in->status != VG_OK || !fhir_reference_cut(name, &type, &id) ||
-        (in->target && type != in->target) || vg_map_get(&in->seen, name))
-        return;
-    (void)vg_map_put(&in->seen, name, in, &is_ok);
-    in->status = in->store->engine->current(in->view, type, id, in->arena, &current, in->err);
-    if (in->status != VG_OK || !current.key || current.is_deleted)
-        return;
     if (results->count == in->capacity) {
         grown = vg_arena_alloc(in->arena, in->capacity * 2 * sizeof(*grown));
         if (grown) {
@@ -401,17 +386,99 @@ static void include_one(const struct vg_json *value, uint32_t part, void *ctx)
             in->capacity *= 2;
         }
     }
+    if (results->count == in->capacity)
+        in->status = vg_fail(in->err, VG_REJECT, "fhir.memory", 0, "no room for the results");
+    else
+        results->resources[results->count++] = *resource;
+}
+
+/* True once for each name. */
+static bool is_new(struct including *in, struct vg_slice name)
+{
+    bool is_ok = true, is_there = vg_map_put(&in->seen, name, in, &is_ok) != NULL;
+
+    if (!is_ok)
+        in->status = vg_fail(in->err, VG_REJECT, "fhir.memory", 0, "no room for the results");
+    return !is_there;
+}
+
+static void include_one(struct including *in, const struct fhir_include *include,
+                        struct vg_slice name)
+{
+    struct fhir_current current;
+    struct vg_slice id;
+    unsigned type;
+
+    if (in->status != VG_OK || !fhir_reference_cut(name, &type, &id) ||
+        (include->target && type != include->target) ||
+        (include->param->param->target &&
+         !fhir_list_has(include->param->param->target, vg_slice_of(fhir_type_name(type)))) ||
+        !is_new(in, name))
+        return;
+    in->status = in->store->engine->current(in->view, type, id, in->arena, &current, in->err);
+    if (in->status != VG_OK || !current.key || current.is_deleted)
+        return;
     id = vg_arena_dup(in->arena, id);
-    if (results->count == in->capacity || !id.ptr) {
+    if (!id.ptr) {
         in->status = vg_fail(in->err, VG_REJECT, "fhir.memory", 0, "no room for the results");
         return;
     }
-    results->resources[results->count++] =
-        (struct fhir_resource){.type = vg_slice_of(fhir_type_name(type)),
-                               .id = id,
-                               .version = current.version,
-                               .last_updated_us = current.updated_us,
-                               .body = current.body};
+    results_add(in, &(struct fhir_resource){.type = vg_slice_of(fhir_type_name(type)),
+                                            .id = id,
+                                            .version = current.version,
+                                            .last_updated_us = current.updated_us,
+                                            .body = current.body});
+}
+
+static void include_of(struct including *in, const struct fhir_include *include,
+                       const struct fhir_index *index)
+{
+    const struct fhir_param_view *view = include->param;
+
+    for (size_t p = 0; p < view->path_count; p++) {
+        if (view->paths[p]->role == FHIR_ROLE_PATIENT && index->patient.len)
+            include_one(in, include, index->patient);
+        for (size_t i = 0; i < index->count; i++)
+            if (index->rows[i].path == view->paths[p] && index->rows[i].kind == FHIR_REFERENCE)
+                include_one(in, include, index->rows[i].text);
+    }
+}
+
+/* What points at the matches by one parameter. */
+static void revinclude(struct including *in, const struct fhir_include *include, size_t first,
+                       size_t count, struct fhir_issue *issue)
+{
+    struct fhir_query *query = vg_arena_alloc(in->arena, sizeof(*query));
+    struct fhir_value *values = vg_arena_alloc(in->arena, count * sizeof(*values));
+    struct fhir_found_list found = {0};
+
+    if (!query || !values) {
+        in->status = vg_fail(in->err, VG_REJECT, "fhir.memory", 0, "no room for the results");
+        return;
+    }
+    for (size_t i = 0; i < count; i++)
+        values[i].text =
+            vg_arena_printf(in->arena, "%.*s/%.*s", VG_FMT(in->results->resources[first + i].type),
+                            VG_FMT(in->results->resources[first + i].id));
+    *query = (struct fhir_query){.type = include->type,
+                                 .count = FHIR_COUNT_MAX,
+                                 .sort = FHIR_SORT_UPDATED,
+                                 .filter_count = 1};
+    query->filters[0] = (struct fhir_filter){include->param, FHIR_PLAIN, values, count};
+    in->status = in->store->engine->search(in->view, query, in->arena, &found, in->err);
+    if (in->status == VG_OK && found.has_more)
+        in->status = fhir_refuse(issue, in->err, 400, "too-costly", VG_SLICE("_revinclude"),
+                                 "_revinclude leads to more than %u resources: ask for a smaller "
+                                 "_count",
+                                 FHIR_COUNT_MAX);
+    for (size_t i = 0; i < found.count && in->status == VG_OK; i++) {
+        const struct fhir_resource *one = &found.items[i].resource;
+        struct vg_slice name =
+            vg_arena_printf(in->arena, "%.*s/%.*s", VG_FMT(one->type), VG_FMT(one->id));
+
+        if (is_new(in, name) && in->status == VG_OK)
+            results_add(in, one);
+    }
 }
 
 static enum vg_status include_all(struct fhir_store *store, void *view,
@@ -426,28 +493,35 @@ static enum vg_status include_all(struct fhir_store *store, void *view,
                            .capacity = results->count + 1,
                            .err = err};
     struct vg_arena scratch;
-    bool is_ok;
 
     vg_arena_init(&scratch, FHIR_SCRATCH_BYTES_MAX);
     vg_map_init(&in.seen);
-    for (size_t i = 0; i < results->match_count; i++) {
+    for (size_t i = 0; i < results->match_count && in.status == VG_OK; i++) {
         struct vg_slice name =
             vg_arena_printf(&scratch, "%.*s/%.*s", VG_FMT(results->resources[i].type),
                             VG_FMT(results->resources[i].id));
 
-        (void)vg_map_put(&in.seen, name, &in, &is_ok);
+        (void)is_new(&in, name);
     }
-    for (size_t i = 0; i < results->match_count && in.status == VG_OK; i++) {
+    for (size_t i = 0; i < results->match_count && query->include_count && in.status == VG_OK;
+         i++) {
         struct vg_json *root = NULL;
+        struct fhir_index index;
 
         vg_arena_reset(&scratch);
         in.status = fhir_parse(&scratch, results->resources[i].body, &root, issue, err);
-        for (size_t n = 0; n < query->include_count && in.status == VG_OK; n++) {
-            in.target = query->includes[n].target;
-            if (!in.target && query->includes[n].param->param->target &&
-                strcmp(query->includes[n].param->param->name, "patient") == 0)
-                in.target = fhir_type_find(VG_SLICE("Patient"));
-            fhir_path_walk(root, query->includes[n].param->paths[0]->text, include_one, &in);
+        if (in.status == VG_OK)
+            in.status = fhir_index_make(&scratch, query->type, root, store->base_url, &index, err);
+        for (size_t n = 0; n < query->include_count && in.status == VG_OK; n++)
+            include_of(&in, &query->includes[n], &index);
+    }
+    for (size_t n = 0; n < query->revinclude_count; n++) {
+        size_t step;
+
+        for (size_t i = 0; i < results->match_count && in.status == VG_OK; i += step) {
+            step = results->match_count - i < FHIR_VALUES_MAX ? results->match_count - i
+                                                              : FHIR_VALUES_MAX;
+            revinclude(&in, &query->revincludes[n], i, step, issue);
         }
     }
     vg_map_fini(&in.seen, NULL);
@@ -455,14 +529,109 @@ static enum vg_status include_all(struct fhir_store *store, void *view,
     return in.status;
 }
 
-/* ---- _elements ---- */
+/* ---- _elements, _summary ---- */
 
-enum vg_status fhir_elements_cut(struct vg_arena *arena, unsigned type, struct vg_slice body,
-                                 const struct vg_slice *names, size_t count,
-                                 struct vg_slice *ret_body, struct vg_err *err)
+struct cutting {
+    unsigned type;
+    const struct vg_slice *names; /* _elements */
+    size_t count;
+    enum fhir_summary summary;
+};
+
+static bool is_asked_for(const struct cutting *in, struct vg_slice name)
+{
+    for (size_t i = 0; i < in->count; i++)
+        /* "value" asks for valueQuantity as well: the family of the choice. */
+        if (vg_slice_eq(name, in->names[i]) ||
+            (vg_slice_starts(name, in->names[i]) && name.len > in->names[i].len &&
+             name.ptr[in->names[i].len] >= 'A' && name.ptr[in->names[i].len] <= 'Z'))
+            return true;
+    return false;
+}
+
+static bool is_kept(const struct cutting *in, struct vg_slice name)
+{
+    const struct fhir_member *member;
+
+    if (name.len && name.ptr[0] == '_')
+        name = vg_slice_from(name, 1);
+    if (in->summary != FHIR_SUMMARY_DATA && fhir_is_mandatory(in->type, name))
+        return true;
+    switch (in->summary) {
+    case FHIR_SUMMARY_NONE:
+        return is_asked_for(in, name);
+    case FHIR_SUMMARY_TRUE:
+        member = fhir_member_find(&fhir_shapes[fhir_resource_shapes[in->type]], name);
+        return member && (member->flags & FHIR_IS_SUMMARY) != 0;
+    case FHIR_SUMMARY_TEXT:
+        return vg_slice_is(name, "text");
+    case FHIR_SUMMARY_DATA:
+        return !vg_slice_is(name, "text");
+    }
+    return false;
+}
+
+/* A part of a resource: of its members those of the summary. Datatypes are kept whole. */
+static void put_summary(struct vg_json_writer *w, const struct vg_json *node, unsigned type)
+{
+    const struct fhir_shape *shape = fhir_shape_of(type);
+
+    if (node->type == VG_JSON_ARRAY) {
+        vg_json_open_array(w);
+        for (const struct vg_json *one = node->child; one; one = one->next)
+            put_summary(w, one, type);
+        vg_json_close_array(w);
+        return;
+    }
+    if (!shape || node->type != VG_JSON_OBJECT || !strchr(fhir_pool + shape->name, '.') ||
+        !fhir_type_find(vg_slice_cut(
+            &(struct vg_slice){fhir_pool + shape->name, strlen(fhir_pool + shape->name)}, '.'))) {
+        vg_json_put_raw(w, node->source);
+        return;
+    }
+    vg_json_open_object(w);
+    for (const struct vg_json *child = node->child; child; child = child->next) {
+        bool is_sibling = child->name.len && child->name.ptr[0] == '_';
+        const struct fhir_member *member =
+            fhir_member_find(shape, is_sibling ? vg_slice_from(child->name, 1) : child->name);
+
+        if (!member || !(member->flags & (FHIR_IS_SUMMARY | FHIR_IS_REQUIRED | FHIR_IS_MODIFIER)))
+            continue;
+        vg_json_name_slice(w, child->name);
+        if (is_sibling)
+            vg_json_put_raw(w, child->source);
+        else
+            put_summary(w, child, member->type);
+    }
+    vg_json_close_object(w);
+}
+
+static void put_meta(struct vg_json_writer *w, const struct vg_json *meta)
 {
     const struct vg_slice tag = VG_SLICE("{\"system\":\"http://terminology.hl7.org/CodeSystem/"
                                          "v3-ObservationValue\",\"code\":\"SUBSETTED\"}");
+    const struct vg_json *tags = vg_json_get(meta, "tag");
+
+    vg_json_open_object(w);
+    for (const struct vg_json *one = meta->child; one; one = one->next) {
+        if (vg_slice_is(one->name, "tag"))
+            continue;
+        vg_json_name_slice(w, one->name);
+        vg_json_put_raw(w, one->source);
+    }
+    vg_json_name(w, "tag");
+    vg_json_open_array(w);
+    for (const struct vg_json *one = tags ? tags->child : NULL; one; one = one->next)
+        vg_json_put_raw(w, one->source);
+    vg_json_put_raw(w, tag);
+    vg_json_close_array(w);
+    vg_json_close_object(w);
+}
+
+static enum vg_status body_cut(const struct cutting *in, struct vg_arena *arena,
+                               struct vg_slice body, struct vg_slice *ret_body, struct vg_err *err)
+{
+    const struct fhir_shape *shape = &fhir_shapes[fhir_resource_shapes[in->type]];
     struct vg_arena scratch;
     struct vg_json *root = NULL;
     struct fhir_issue issue;
@@ -477,42 +646,18 @@ enum vg_status fhir_elements_cut(struct vg_arena *arena, unsigned type, struct v
         goto done;
     vg_json_writer_init(&w, &out);
     vg_json_open_object(&w);
-    for (const struct vg_json *member = root->child; member; member = member->next) {
-        bool is_wanted = fhir_is_mandatory(type, member->name);
+    for (const struct vg_json *node = root->child; node; node = node->next) {
+        const struct fhir_member *member = fhir_member_find(shape, node->name);
 
-        for (size_t i = 0; i < count && !is_wanted; i++) {
-            struct vg_slice plain = member->name;
-
-            if (plain.len && plain.ptr[0] == '_')
-                plain = vg_slice_from(plain, 1);
-            /* "value" asks for valueQuantity as well: the family of the choice. */
-            is_wanted = vg_slice_eq(plain, names[i]) ||
-                        (vg_slice_starts(plain, names[i]) && plain.len > names[i].len &&
-                         plain.ptr[names[i].len] >= 'A' && plain.ptr[names[i].len] <= 'Z');
-        }
-        if (!is_wanted)
+        if (!is_kept(in, node->name))
             continue;
-        vg_json_name_slice(&w, member->name);
-        if (!vg_slice_is(member->name, "meta") || member->type != VG_JSON_OBJECT) {
-            vg_json_put_raw(&w, member->source);
-            continue;
-        }
-        vg_json_open_object(&w);
-        for (const struct vg_json *one = member->child; one; one = one->next) {
-            if (vg_slice_is(one->name, "tag"))
-                continue;
-            vg_json_name_slice(&w, one->name);
-            vg_json_put_raw(&w, one->source);
-        }
-        vg_json_name(&w, "tag");
-        vg_json_open_array(&w);
-        const struct vg_json *tags = vg_json_get(member, "tag");
-
-        for (const struct vg_json *one = tags ? tags->child : NULL; one; one = one->next)
-            vg_json_put_raw(&w, one->source);
-        vg_json_put_raw(&w, tag);
-        vg_json_close_array(&w);
-        vg_json_close_object(&w);
+        vg_json_name_slice(&w, node->name);
+        if (vg_slice_is(node->name, "meta") && node->type == VG_JSON_OBJECT)
+            put_meta(&w, node);
+        else if (in->summary == FHIR_SUMMARY_TRUE && member)
+            put_summary(&w, node, member->type);
+        else
+            vg_json_put_raw(&w, node->source);
     }
     vg_json_close_object(&w);
     *ret_body = vg_buf_ok(&out) ? vg_arena_dup(arena, vg_buf_slice(&out)) : (struct vg_slice){0};
@@ -524,11 +669,30 @@ done:
     return st;
 }
 
+enum vg_status fhir_elements_cut(struct vg_arena *arena, unsigned type, struct vg_slice body,
+                                 const struct vg_slice *names, size_t count,
+                                 struct vg_slice *ret_body, struct vg_err *err)
+{
+    return body_cut(&(struct cutting){.type = type, .names = names, .count = count}, arena, body,
+                    ret_body, err);
+}
+
+enum vg_status fhir_summary_cut(struct vg_arena *arena, unsigned type, struct vg_slice body,
+                                enum fhir_summary summary, struct vg_slice *ret_body,
+                                struct vg_err *err)
+{
+    return body_cut(&(struct cutting){.type = type, .summary = summary}, arena, body, ret_body,
+                    err);
+}
+
 static enum vg_status trim(const struct fhir_query *query, struct vg_arena *arena,
                            struct fhir_results *results, struct vg_err *err)
 {
     enum vg_status st = VG_OK;
 
+    for (size_t i = 0; i < results->match_count && query->summary && st == VG_OK; i++)
+        st = fhir_summary_cut(arena, query->type, results->resources[i].body, query->summary,
+                              &results->resources[i].body, err);
     for (size_t i = 0; i < results->match_count && query->element_count && st == VG_OK; i++)
         st = fhir_elements_cut(arena, query->type, results->resources[i].body, query->elements,
                                query->element_count, &results->resources[i].body, err);
@@ -546,9 +710,11 @@ static enum vg_status next_page(const struct fhir_query *query, const struct fhi
     if (!found->has_more || !last)
         return VG_OK;
     results->next_query =
-        query->sort == FHIR_SORT_ID
-            ? vg_arena_printf(arena, "%.*s%s_after=%.*s_%" PRId64, VG_FMT(query->self), amp,
-                              VG_FMT(last->resource.id), last->key)
+        query->sort == FHIR_SORT_ID || query->sort == FHIR_SORT_VALUES
+            ? vg_arena_printf(
+                  arena, "%.*s%s_after=%.*s_%" PRId64, VG_FMT(query->self), amp,
+                  VG_FMT(query->sort == FHIR_SORT_ID ? last->resource.id : last->sort_text),
+                  last->key)
             : vg_arena_printf(arena, "%.*s%s_after=%" PRId64 "_%" PRId64, VG_FMT(query->self), amp,
                               last->sort_number, last->key);
     if (!results->next_query.ptr)
@@ -577,7 +743,7 @@ enum vg_status fhir_search_in(struct fhir_store *store, void *view, unsigned typ
         st = to_results(&found, arena, 0, &results, err);
     if (st == VG_OK)
         st = next_page(query, &found, arena, &results, err);
-    if (st == VG_OK && query->include_count && results.count)
+    if (st == VG_OK && (query->include_count || query->revinclude_count) && results.count)
         st = include_all(store, view, query, arena, &results, issue, err);
     if (st == VG_OK)
         st = trim(query, arena, &results, err);
@@ -789,9 +955,8 @@ enum vg_status fhir_lastn_pick(struct fhir_store *store, const struct fhir_resou
         if (st == VG_OK)
             st = fhir_index_make(arena, type, root, store->base_url, &index, err);
         if (st == VG_OK)
-            all.items[all.count++] = (struct fhir_found){.resource = resources[i],
-                                                         .sort_number = index.span.low_us,
-                                                         .key = -(int64_t)i};
+            all.items[all.count++] = (struct fhir_found){
+                .resource = resources[i], .sort_number = index.span.low_us, .key = -(int64_t)i};
     }
     vg_map_fini(&seen, NULL);
     if (st == VG_OK) {

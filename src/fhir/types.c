@@ -1,162 +1,14 @@
-/* types.c -- the resource types of FHIR R4, and ids.
+/* types.c -- the resource types of FHIR R4, their shapes, and ids.
  *
- * The position of a name in the list is its key on disk. R4 is frozen: the list never changes.
+ * The position of a name in the sorted list is its key on disk. R4 is frozen: the list never
+ * changes (the generator refuses to make another number of types).
  */
 #include "base/crypto.h"
-#include "fhir/fhir_int.h"
+#include "fhir/tables.h"
 
 #include <stdio.h>
 
-static const char *const names[] = {
-    "Account",
-    "ActivityDefinition",
-    "AdverseEvent",
-    "AllergyIntolerance",
-    "Appointment",
-    "AppointmentResponse",
-    "AuditEvent",
-    "Basic",
-    "Binary",
-    "BiologicallyDerivedProduct",
-    "BodyStructure",
-    "Bundle",
-    "CapabilityStatement",
-    "CarePlan",
-    "CareTeam",
-    "CatalogEntry",
-    "ChargeItem",
-    "ChargeItemDefinition",
-    "Claim",
-    "ClaimResponse",
-    "ClinicalImpression",
-    "CodeSystem",
-    "Communication",
-    "CommunicationRequest",
-    "CompartmentDefinition",
-    "Composition",
-    "ConceptMap",
-    "Condition",
-    "Consent",
-    "Contract",
-    "Coverage",
-    "CoverageEligibilityRequest",
-    "CoverageEligibilityResponse",
-    "DetectedIssue",
-    "Device",
-    "DeviceDefinition",
-    "DeviceMetric",
-    "DeviceRequest",
-    "DeviceUseStatement",
-    "DiagnosticReport",
-    "DocumentManifest",
-    "DocumentReference",
-    "EffectEvidenceSynthesis",
-    "Encounter",
-    "Endpoint",
-    "EnrollmentRequest",
-    "EnrollmentResponse",
-    "EpisodeOfCare",
-    "EventDefinition",
-    "Evidence",
-    "EvidenceVariable",
-    "ExampleScenario",
-    "ExplanationOfBenefit",
-    "FamilyMemberHistory",
-    "Flag",
-    "Goal",
-    "GraphDefinition",
-    "Group",
-    "GuidanceResponse",
-    "HealthcareService",
-    "ImagingStudy",
-    "Immunization",
-    "ImmunizationEvaluation",
-    "ImmunizationRecommendation",
-    "ImplementationGuide",
-    "InsurancePlan",
-    "Invoice",
-    "Library",
-    "Linkage",
-    "List",
-    "Location",
-    "Measure",
-    "MeasureReport",
-    "Media",
-    "Medication",
-    "MedicationAdministration",
-    "MedicationDispense",
-    "MedicationKnowledge",
-    "MedicationRequest",
-    "MedicationStatement",
-    "MedicinalProduct",
-    "MedicinalProductAuthorization",
-    "MedicinalProductContraindication",
-    "MedicinalProductIndication",
-    "MedicinalProductIngredient",
-    "MedicinalProductInteraction",
-    "MedicinalProductManufactured",
-    "MedicinalProductPackaged",
-    "MedicinalProductPharmaceutical",
-    "MedicinalProductUndesirableEffect",
-    "MessageDefinition",
-    "MessageHeader",
-    "MolecularSequence",
-    "NamingSystem",
-    "NutritionOrder",
-    "Observation",
-    "ObservationDefinition",
-    "OperationDefinition",
-    "OperationOutcome",
-    "Organization",
-    "OrganizationAffiliation",
-    "Parameters",
-    "Patient",
-    "PaymentNotice",
-    "PaymentReconciliation",
-    "Person",
-    "PlanDefinition",
-    "Practitioner",
-    "PractitionerRole",
-    "Procedure",
-    "Provenance",
-    "Questionnaire",
-    "QuestionnaireResponse",
-    "RelatedPerson",
-    "RequestGroup",
-    "ResearchDefinition",
-    "ResearchElementDefinition",
-    "ResearchStudy",
-    "ResearchSubject",
-    "RiskAssessment",
-    "RiskEvidenceSynthesis",
-    "Schedule",
-    "SearchParameter",
-    "ServiceRequest",
-    "Slot",
-    "Specimen",
-    "SpecimenDefinition",
-    "StructureDefinition",
-    "StructureMap",
-    "Subscription",
-    "Substance",
-    "SubstanceNucleicAcid",
-    "SubstancePolymer",
-    "SubstanceProtein",
-    "SubstanceReferenceInformation",
-    "SubstanceSourceMaterial",
-    "SubstanceSpecification",
-    "SupplyDelivery",
-    "SupplyRequest",
-    "Task",
-    "TerminologyCapabilities",
-    "TestReport",
-    "TestScript",
-    "ValueSet",
-    "VerificationResult",
-    "VisionPrescription",
-};
-#define NAME_COUNT (sizeof(names) / sizeof(names[0]))
-_Static_assert(NAME_COUNT == 146, "the position of a type is its key on disk");
+#define NAME_COUNT 146u
 
 static const char *const series[] = {"Observation", "RiskAssessment", "AuditEvent", "Provenance"};
 
@@ -166,7 +18,7 @@ unsigned fhir_type_find(struct vg_slice name)
 
     while (low < high) {
         size_t middle = (low + high) / 2;
-        int order = vg_slice_cmp(name, vg_slice_of(names[middle]));
+        int order = vg_slice_cmp(name, vg_slice_of(fhir_type_names[middle]));
 
         if (order == 0)
             return (unsigned)middle + 1;
@@ -180,7 +32,7 @@ unsigned fhir_type_find(struct vg_slice name)
 
 const char *fhir_type_name(unsigned type)
 {
-    return type >= 1 && type <= NAME_COUNT ? names[type - 1] : "";
+    return type >= 1 && type <= NAME_COUNT ? fhir_type_names[type - 1] : "";
 }
 
 unsigned fhir_type_count(void)
@@ -194,6 +46,44 @@ bool fhir_type_is_series(unsigned type)
         if (strcmp(series[i], fhir_type_name(type)) == 0)
             return true;
     return false;
+}
+
+const struct fhir_shape *fhir_shape_of(unsigned type)
+{
+    return type >= FHIR_T_SHAPES ? &fhir_shapes[type - FHIR_T_SHAPES] : NULL;
+}
+
+const struct fhir_member *fhir_member_find(const struct fhir_shape *shape, struct vg_slice name)
+{
+    const struct fhir_member *members = &fhir_members[shape->first];
+    size_t low = 0, high = shape->count;
+
+    while (low < high) {
+        size_t middle = (low + high) / 2;
+        const struct fhir_member *one = &members[middle];
+        int order = vg_slice_cmp(name, (struct vg_slice){fhir_pool + one->name, one->name_len});
+
+        if (order == 0)
+            return one;
+        if (order < 0)
+            high = middle;
+        else
+            low = middle + 1;
+    }
+    return NULL;
+}
+
+bool fhir_is_mandatory(unsigned type, struct vg_slice member)
+{
+    const struct fhir_shape *shape = &fhir_shapes[fhir_resource_shapes[type]];
+    const struct fhir_member *found;
+
+    if (fhir_list_has("resourceType,id,meta", member))
+        return true;
+    if (member.len && member.ptr[0] == '_')
+        member = vg_slice_from(member, 1);
+    found = fhir_member_find(shape, member);
+    return found && (found->flags & (FHIR_IS_REQUIRED | FHIR_IS_MODIFIER)) != 0;
 }
 
 bool fhir_id_is_ok(struct vg_slice id)
