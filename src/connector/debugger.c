@@ -56,9 +56,12 @@ static void list_values(const struct fhir_template *t, struct vg_buf *out)
         vg_buf_printf(out, "%s%.*s", out->len ? ", " : "", VG_FMT(t->components[i].value.name));
 }
 
+/* The reference looks at the components alone where there are any, and warns of the value's name.
+ */
 static bool has_value(const struct fhir_template *t, struct vg_slice name)
 {
-    if (t->value.type != FHIR_VALUE_NONE && vg_slice_eq(t->value.name, name))
+    if (!(t->is_medtech && t->component_count > 0) && t->value.type != FHIR_VALUE_NONE &&
+        vg_slice_eq(t->value.name, name))
         return true;
     for (uint32_t i = 0; i < t->component_count; i++)
         if (vg_slice_eq(t->components[i].value.name, name))
@@ -141,7 +144,8 @@ static void put_error(struct vg_json_writer *w, const char *type, struct vg_slic
     vg_buf_init(&path, 0);
     mapping_path(at, &path);
     vg_json_open_object(w);
-    vg_json_member_string(w, "type", vg_slice_of(type));
+    if (type)
+        vg_json_member_string(w, "type", vg_slice_of(type));
     vg_json_member_string(w, "message", message);
     vg_json_member_i64(w, "line", place.line ? (int64_t)place.line : -1);
     vg_json_member_i64(w, "column", place.line ? (int64_t)place.column : -1);
@@ -161,6 +165,17 @@ void debugger_write_errors(const struct debugger *d, struct vg_json_writer *w)
 {
     put_all(&d->device, w);
     put_all(&d->fhir, w);
+}
+
+void debugger_write_warnings(const struct debugger *d, struct vg_json_writer *w)
+{
+    if (!d->warnings.first)
+        return;
+    vg_json_name(w, "templateWarnings");
+    vg_json_open_array(w);
+    for (const struct mapping_error *e = d->warnings.first; e; e = e->next)
+        put_error(w, NULL, e->text, (struct vg_json_place){e->line, e->column}, e->at);
+    vg_json_close_array(w);
 }
 
 static void put_time(struct vg_json_writer *w, const char *name, int64_t time_us, unsigned tenths)
@@ -341,6 +356,14 @@ size_t debugger_test(struct debugger *d, struct vg_slice name, struct vg_slice t
     vg_json_open_array(w);
     count = put_errors(d, w, &o);
     vg_json_close_array(w);
+    if (!o.first && count == 0) {
+        vg_json_name(w, "warnings");
+        vg_json_open_array(w);
+        vg_json_open_object(w);
+        vg_json_member_string(w, "message", VG_SLICE("no measurements: no template matches"));
+        vg_json_close_object(w);
+        vg_json_close_array(w);
+    }
     vg_json_close_object(w);
     return count;
 }

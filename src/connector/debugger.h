@@ -31,6 +31,9 @@ void debugger_findings(const struct debugger *d, debugger_see *see, void *ctx);
 /* The elements of templateErrors: {"type","message","line","column","path"} of every error. */
 void debugger_write_errors(const struct debugger *d, struct vg_json_writer *w);
 
+/* The member templateWarnings, where there are any: {"message","line","column","path"} of each. */
+void debugger_write_warnings(const struct debugger *d, struct vg_json_writer *w);
+
 /* One element of results; `is_envelope`: the text is the whole envelope, not the body alone.
  * Returns the number of its errors. Only when the mappings have none and there is a device mapping.
  */

@@ -38,7 +38,9 @@ static const struct {
      "{\"message\":\"m\",\"measurements\":[" MEASURED "],\"observations\":[],\"errors\":[]}", 0,
      false, false},
     {"a message that nothing matches", DEVICE("hr", "hr"), NULL, "{}",
-     "{\"message\":\"m\",\"measurements\":[],\"observations\":[],\"errors\":[]}", 0, false, false},
+     "{\"message\":\"m\",\"measurements\":[],\"observations\":[],\"errors\":[],\"warnings\":[{"
+     "\"message\":\"no measurements: no template matches\"}]}",
+     0, false, false},
     {"a message that is not JSON", DEVICE("hr", "hr"), NULL, "{\n]",
      "{\"message\":\"m\",\"measurements\":[],\"observations\":[],\"errors\":[{\"type\":"
      "\"InvalidDataFormatException\"",

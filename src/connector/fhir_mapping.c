@@ -8,6 +8,8 @@
  */
 #include "connector/fhir_mapping.h"
 
+#include "connector/value_rules.h"
+
 #define TEMPLATES_MAX 1000
 
 struct fhir_mapping {
@@ -180,6 +182,21 @@ static void load_categories(struct mapping_errors *errors, const struct vg_json 
     }
 }
 
+/* The members of a template or a component: MedTech's, and without is_medtech the rules' too. */
+static void check_members(struct mapping_errors *errors, const struct vg_json *object,
+                          const char *const *known)
+{
+    const char *all[16];
+    size_t count = 0;
+
+    for (size_t i = 0; known[i]; i++)
+        all[count++] = known[i];
+    for (size_t i = 0; !errors->is_medtech && value_rules_members[i]; i++)
+        all[count++] = value_rules_members[i];
+    all[count] = NULL;
+    mapping_check_members(errors, object, all);
+}
+
 static void load_components(struct mapping_errors *errors, const struct vg_json *object,
                             struct fhir_template *t)
 {
@@ -201,12 +218,14 @@ static void load_components(struct mapping_errors *errors, const struct vg_json 
             mapping_error_add(errors, at, "'components': expected an object");
             continue;
         }
-        mapping_check_members(errors, at, known);
+        check_members(errors, at, known);
         load_codes(errors, at, true, true, &component->codes);
         if (!value || value->type == VG_JSON_NULL)
             mapping_error_add(errors, at, "required member 'value' is missing");
         else
             load_value(errors, value, &component->value);
+        if (!errors->is_medtech)
+            value_rules_load(errors, at, &component->value);
         t->component_count++;
     }
 }
@@ -251,6 +270,15 @@ static void put_concept(struct vg_json_writer *w, const struct fhir_codes *codes
     vg_json_open_object(w);
     put_codes(w, codes, text, has_own);
     vg_json_close_object(w);
+}
+
+void fhir_template_write_code(const struct fhir_template *t, struct vg_slice type,
+                              struct vg_buf *out)
+{
+    struct vg_json_writer w;
+
+    vg_json_writer_init(&w, out);
+    put_concept(&w, &t->codes, type, t->is_medtech);
 }
 
 static struct vg_slice keep(struct mapping_errors *errors, struct vg_buf *buf)
@@ -357,8 +385,7 @@ static void render_template(struct mapping_errors *errors, const struct vg_json 
     struct vg_buf buf;
 
     vg_buf_init(&buf, 1u << 20);
-    vg_json_writer_init(&w, &buf);
-    put_concept(&w, &t->codes, t->type_name, t->is_medtech);
+    fhir_template_write_code(t, t->type_name, &buf);
     t->code_json = keep(errors, &buf);
     if (t->category_count > 0) {
         vg_json_writer_init(&w, &buf);
@@ -393,12 +420,14 @@ static void load_template(struct mapping_errors *errors, const struct vg_json *a
     const struct vg_json *value = mapping_get(at, "value");
 
     t->is_medtech = errors->is_medtech;
-    mapping_check_members(errors, at, known);
+    check_members(errors, at, known);
     load_interval(errors, mapping_get(at, "periodInterval"), &t->interval);
     load_codes(errors, at, true, true, &t->codes);
     load_categories(errors, at, t);
     if (value && value->type != VG_JSON_NULL)
         load_value(errors, value, &t->value);
+    if (!errors->is_medtech)
+        value_rules_load(errors, at, &t->value);
     load_components(errors, at, t);
     render_template(errors, at, t);
 }

@@ -33,6 +33,7 @@ struct fhir_value {
     struct vg_slice unit_json;   /* ,"unit":… of a number in the header, or empty */
     bool is_fahrenheit;          /* the header has Celsius */
     bool is_medtech;             /* numbers are read as the reference does */
+    const struct value_rules *rules; /* value_rules.h; NULL = none */
 };
 
 struct fhir_component {
@@ -82,6 +83,10 @@ struct fhir_mapping; /* lives in the arena it was loaded into; read-only afterwa
 VG_CHECK enum vg_status fhir_mapping_load(struct mapping_errors *errors,
                                           const struct fhir_mapping **ret_mapping,
                                           struct vg_err *err);
+
+/* What t->code_json is, with the type's name as the measurement spells it: the reference's way. */
+void fhir_template_write_code(const struct fhir_template *t, struct vg_slice type,
+                              struct vg_buf *out);
 
 /* The first of all templates (->next), or NULL. */
 const struct fhir_template *fhir_mapping_first(const struct fhir_mapping *mapping);

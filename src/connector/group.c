@@ -175,6 +175,7 @@ enum vg_status group_open(struct group_table *table, struct vg_arena *arena,
         return vg_fail(err, VG_REJECT, "connector.memory", 0, "batch needs too much memory");
     memcpy(o->id, id, sizeof(id));
     o->identifier = identifier;
+    o->type = m->type;
     o->patient = patient;
     o->device = device;
     o->start_us = start_us;

@@ -7,12 +7,16 @@
  * `issued` is when the newest reading was received, not when it was written: the same readings give
  * the same bytes at any time. What a period's values cannot say themselves, when exactly each was
  * measured, is kept in an extension (OBSERVATION_MEASURED: name, and times in microseconds: of a
- * SampledData its samples' distances from their slots, else the one time), so that after a restart,
- * too, a late reading does not replace a newer one. It is left out where it says nothing.
+ * SampledData its samples' distances from their slots, else the one time; and, where it was not
+ * last, when it was received), so that after a restart, too, a late reading does not replace a
+ * newer one. It is left out where it says nothing.
  *
  * What others have added to a stored Observation (a note, an interpretation, a tag) stays.
  *
- * `status` is final, and amended once a later reading has changed what was there.
+ * `status` is final, and amended once a second reading has said something else, or more: also one
+ * that came too late to change a value, so that the order in which they came does not matter. (What
+ * still depends on it: which of two samples of a SampledData counts that were measured in the same
+ * microsecond. The one that is added later, when it was received later than all before.)
  *
  * Threads: the stage's own only.
  */
@@ -20,6 +24,7 @@
 
 #include "base/clock.h"
 #include "connector/value.h"
+#include "connector/value_rules.h"
 
 #include <math.h>
 #include <stdio.h>
@@ -56,13 +61,13 @@ static int64_t floor_to(int64_t value, int64_t step)
 
 /* ---- adding ---- */
 
-static bool is_later(const struct observation *o, const struct measurement *m, int64_t old_us,
-                     struct vg_slice old, int64_t new_us, struct vg_slice new)
+static bool is_later(const struct measurement *m, int64_t old_us, int64_t old_received_us,
+                     struct vg_slice old, struct vg_slice new)
 {
-    if (new_us != old_us)
-        return new_us > old_us;
-    if (m->ingestion_us != o->issued_us)
-        return m->ingestion_us > o->issued_us;
+    if (m->occurrence_us != old_us)
+        return m->occurrence_us > old_us;
+    if (m->ingestion_us != old_received_us)
+        return m->ingestion_us > old_received_us;
     return vg_slice_cmp(new, old) >
            0; /* any fixed rule: two readings of one instant, received in one */
 }
@@ -122,7 +127,7 @@ static bool put_sample(struct observation *o, struct vg_arena *arena,
     if (old && old->time_us < slot_us + v->period_us) {
         if (vg_slice_eq(old->text, text) && old->time_us == m->occurrence_us)
             return true;
-        if (!is_later(o, m, old->time_us, old->text, m->occurrence_us, text))
+        if (!is_later(m, old->time_us, o->issued_us, old->text, text))
             return true;
         *old = (struct observation_sample){m->occurrence_us, text};
         *ret_changed = true;
@@ -132,22 +137,57 @@ static bool put_sample(struct observation *o, struct vg_arena *arena,
     return add_sample(arena, p, at, (struct observation_sample){m->occurrence_us, text});
 }
 
-/* The text of a property as the Observation holds it. VG_END: there is nothing to hold. */
+/* What the Observation is to hold of a property; text.ptr NULL: nothing. */
+struct content {
+    struct vg_slice text;
+    bool is_absent;
+};
+
+static enum vg_status convert_number(struct vg_arena *arena, const struct fhir_value *v,
+                                     const struct measurement *m, struct vg_slice text,
+                                     struct content *ret, struct vg_err *err)
+{
+    const char *reason = NULL;
+    struct vg_slice number;
+    char out[40];
+
+    switch (value_rules_apply(v, text, out, &number, &reason)) {
+    case VALUE_NUMBER:
+        ret->text = vg_slice_eq(number, text) ? text : vg_arena_dup(arena, number);
+        break;
+    case VALUE_ABSENT:
+        *ret = (struct content){vg_slice_of(reason), true};
+        break;
+    case VALUE_NOT_A_NUMBER:
+        return vg_fail(err, VG_REJECT, "connector.quantity", 0,
+                       "value '%.*s' of type '%.*s': expected a decimal number", VG_FMT(v->name),
+                       VG_FMT(m->type));
+    case VALUE_OUTSIDE:
+        return vg_fail(err, VG_REJECT, "connector.limits", 0,
+                       "value '%.*s' of type '%.*s': beyond the limits of the FHIR mapping",
+                       VG_FMT(v->name), VG_FMT(m->type));
+    }
+    return ret->text.ptr ? VG_OK : no_memory(err);
+}
+
+/* VG_END: there is nothing to hold. */
 static enum vg_status convert(struct vg_arena *arena, const struct fhir_value *v,
-                              const struct measurement *m, struct vg_slice *ret, struct vg_err *err)
+                              const struct measurement *m, struct content *ret, struct vg_err *err)
 {
     const struct measurement_value *found =
         v->type == FHIR_VALUE_NONE ? NULL : measurement_get(m, v->name);
-    struct vg_slice decimal;
-    char number[40];
 
-    if (!found || (v->type != FHIR_VALUE_CONCEPT && measurement_is_blank(found->text)))
+    if (!found)
+        return VG_END;
+    /* For the reference an empty text is no number and a text: it is there. */
+    if (v->type != FHIR_VALUE_CONCEPT && measurement_is_blank(found->text) &&
+        !(v->is_medtech && v->type == FHIR_VALUE_QUANTITY))
         return VG_END;
     switch (v->type) {
     case FHIR_VALUE_NONE:
         break;
     case FHIR_VALUE_CONCEPT:
-        *ret = VG_SLICE("");
+        ret->text = VG_SLICE("");
         break;
     case FHIR_VALUE_STRING:
         for (size_t i = 0; i < found->text.len; i++)
@@ -155,18 +195,11 @@ static enum vg_status convert(struct vg_arena *arena, const struct fhir_value *v
                 return vg_fail(err, VG_REJECT, "connector.text", 0,
                                "value '%.*s' of type '%.*s': a text with control characters",
                                VG_FMT(v->name), VG_FMT(m->type));
-        *ret = found->text;
+        ret->text = found->text;
         break;
     case FHIR_VALUE_QUANTITY:
     case FHIR_VALUE_SAMPLED:
-        if (!value_decimal(found->text, v->is_medtech, number, &decimal))
-            return vg_fail(err, VG_REJECT, "connector.quantity", 0,
-                           "value '%.*s' of type '%.*s': expected a decimal number",
-                           VG_FMT(v->name), VG_FMT(m->type));
-        *ret = vg_slice_eq(decimal, found->text) ? found->text : vg_arena_dup(arena, decimal);
-        if (!ret->ptr)
-            return no_memory(err);
-        break;
+        return convert_number(arena, v, m, found->text, ret, err);
     }
     return VG_OK;
 }
@@ -199,13 +232,37 @@ static enum vg_status check_span(const struct observation *o, const struct measu
     return VG_OK;
 }
 
+/* Does the Observation hold what this reading says, and nothing else? */
+static bool is_all_of_it(const struct observation *o, const struct measurement *m,
+                         const struct content *contents)
+{
+    for (uint32_t i = 0; i <= o->template->component_count; i++) {
+        const struct observation_property *p = &o->properties[i];
+        bool is_sampled = value_of(o->template, i)->type == FHIR_VALUE_SAMPLED;
+        int64_t time_us = p->time_us;
+        struct vg_slice text = p->text;
+
+        if (p->is_set != (contents[i].text.ptr != NULL))
+            return false;
+        if (p->is_set && is_sampled) {
+            if (p->sample_count != 1)
+                return false;
+            time_us = p->samples[0].time_us;
+            text = p->samples[0].text;
+        }
+        if (p->is_set && (time_us != m->occurrence_us || !vg_slice_eq(text, contents[i].text)))
+            return false;
+    }
+    return true;
+}
+
 enum vg_status observation_add(struct observation *o, struct vg_arena *arena,
                                const struct measurement *m, struct vg_err *err)
 {
     const struct fhir_template *t = o->template;
     uint32_t count = t->component_count + 1, given = 0;
-    struct vg_slice *texts = vg_arena_alloc(arena, sizeof(*texts) * count);
-    bool is_new = o->issued_us == INT64_MIN, changed = false;
+    struct content *contents = vg_arena_alloc(arena, sizeof(*contents) * count);
+    bool is_new = o->issued_us == INT64_MIN, was_amended = o->is_amended, is_other, changed;
     int64_t start_us, end_us;
     enum vg_status st;
 
@@ -214,10 +271,10 @@ enum vg_status observation_add(struct observation *o, struct vg_arena *arena,
             *err = o->trouble;
         return VG_REJECT;
     }
-    if (!texts)
+    if (!contents)
         return no_memory(err);
     for (uint32_t i = 0; i < count; i++) {
-        st = convert(arena, value_of(t, i), m, &texts[i], err);
+        st = convert(arena, value_of(t, i), m, &contents[i], err);
         if (st == VG_REJECT)
             return st;
         given += st == VG_OK;
@@ -230,35 +287,38 @@ enum vg_status observation_add(struct observation *o, struct vg_arena *arena,
     st = check_span(o, m, &start_us, &end_us, err);
     if (st != VG_OK)
         return st;
+    is_other = !is_new && (was_amended || !is_all_of_it(o, m, contents));
     changed = is_new || start_us != o->start_us || end_us != o->end_us;
     o->start_us = start_us;
     o->end_us = end_us;
     for (uint32_t i = 0; i < count; i++) {
         const struct fhir_value *v = value_of(t, i);
         struct observation_property *p = &o->properties[i];
+        struct vg_slice text = contents[i].text;
 
-        if (!texts[i].ptr)
+        if (!text.ptr)
             continue;
         if (v->type == FHIR_VALUE_SAMPLED) {
-            if (!put_sample(o, arena, p, v, m, texts[i], &changed))
+            if (!put_sample(o, arena, p, v, m, text, &changed))
                 return no_memory(err);
             p->is_set = true;
             continue;
         }
-        if (p->is_set && vg_slice_eq(p->text, texts[i]) && p->time_us == m->occurrence_us)
+        if (p->is_set && !is_later(m, p->time_us, p->received_us, p->text, text))
             continue;
-        if (p->is_set && !is_later(o, m, p->time_us, p->text, m->occurrence_us, texts[i]))
-            continue;
-        p->is_set = changed = true;
-        p->text = texts[i];
+        changed = true;
+        p->is_set = true;
+        p->is_absent = contents[i].is_absent;
+        p->text = text;
         p->time_us = m->occurrence_us;
+        p->received_us = m->ingestion_us;
     }
-    if (changed) {
-        o->is_changed = true;
-        o->is_amended |= !is_new;
-        if (is_new || m->ingestion_us > o->issued_us)
-            o->issued_us = m->ingestion_us;
+    if (is_new || m->ingestion_us > o->issued_us) {
+        o->issued_us = m->ingestion_us;
+        changed = true;
     }
+    o->is_amended |= is_other;
+    o->is_changed |= changed | (is_other && !was_amended);
     return VG_OK;
 }
 
@@ -274,8 +334,8 @@ static enum vg_status not_ours(struct observation *o, const char *what, struct v
     return st;
 }
 
-/* The member "times" of the extension for a property, or an empty slice. */
-static struct vg_slice stored_times(const struct vg_json *root, struct vg_slice name)
+/* Part `part` (1 = times, 2 = received) of the extension for a property, or an empty slice. */
+static struct vg_slice stored_part(const struct vg_json *root, struct vg_slice name, size_t part)
 {
     const struct vg_json *list = vg_json_get(root, "extension");
 
@@ -284,7 +344,7 @@ static struct vg_slice stored_times(const struct vg_json *root, struct vg_slice 
 
         if (vg_slice_is(vg_json_get_text(at, "url"), OBSERVATION_MEASURED) &&
             vg_slice_eq(vg_json_get_text(vg_json_at(parts, 0), "valueString"), name))
-            return vg_json_get_text(vg_json_at(parts, 1), "valueString");
+            return vg_json_get_text(vg_json_at(parts, part), "valueString");
     }
     return (struct vg_slice){0};
 }
@@ -329,25 +389,35 @@ static enum vg_status load_property(struct observation *o, struct vg_arena *aren
                                           [FHIR_VALUE_STRING] = "valueString"};
     const struct fhir_value *v = value_of(o->template, index);
     struct observation_property *p = &o->properties[index];
-    const struct vg_json *stored;
-    struct vg_slice times;
+    const struct vg_json *stored, *reason;
+    struct vg_slice times, received;
 
     if (v->type == FHIR_VALUE_NONE)
         return VG_OK;
     stored = vg_json_get(holder, members[v->type]);
-    if (!stored) {
+    reason = vg_json_at(vg_json_get(vg_json_get(holder, "dataAbsentReason"), "coding"), 0);
+    if (!stored && value_rules_reason(vg_json_get_text(reason, "code"))) {
+        p->is_absent = true;
+        p->text = vg_json_get_text(reason, "code");
+    } else if (!stored) {
         for (size_t i = FHIR_VALUE_QUANTITY; i <= FHIR_VALUE_STRING; i++)
             if (vg_json_get(holder, members[i]))
                 return not_ours(o, "a value of another type", err);
         return VG_OK; /* not measured so far */
     }
-    times = stored_times(root, v->name);
+    times = stored_part(root, v->name, 1);
+    received = stored_part(root, v->name, 2);
     p->is_set = true;
+    p->received_us = o->issued_us;
+    if (received.len > 0 && !vg_slice_to_i64(received, &p->received_us))
+        return not_ours(o, "a time that cannot be read", err);
     p->time_us = o->template->interval == FHIR_INTERVAL_INSTANT ? o->end_us : o->start_us;
     if (v->type == FHIR_VALUE_SAMPLED)
         return load_samples(o, arena, p, stored, times, err);
     if (times.len > 0 && !vg_slice_to_i64(times, &p->time_us))
         return not_ours(o, "a time that cannot be read", err);
+    if (p->is_absent)
+        return VG_OK;
     if (v->type == FHIR_VALUE_QUANTITY)
         p->text = vg_json_is(vg_json_get(stored, "value"), VG_JSON_NUMBER)
                       ? vg_json_get(stored, "value")->text
@@ -358,7 +428,7 @@ static enum vg_status load_property(struct observation *o, struct vg_arena *aren
 }
 
 /* Members that this file does not write itself: somebody's note, interpretation, tags. */
-static bool is_others(const struct vg_json *member)
+static bool is_others(const struct fhir_template *t, const struct vg_json *member)
 {
     static const char *const ours[] = {"resourceType",
                                        "id",
@@ -382,6 +452,10 @@ static bool is_others(const struct vg_json *member)
                                        "valueCodeableConcept",
                                        NULL};
 
+    if (vg_slice_is(member->name, "interpretation"))
+        return !(t->value.rules && t->value.rules->has_interpretation);
+    if (vg_slice_is(member->name, "referenceRange"))
+        return !(t->value.rules && t->value.rules->range_json.len > 0);
     if (vg_slice_is(member->name, "meta"))
         return member->count > 2; /* more than the server's versionId and lastUpdated */
     for (int i = 0; ours[i]; i++)
@@ -404,7 +478,7 @@ static bool keep_others(struct observation *o, struct vg_arena *arena, const str
     bool ok = true;
 
     for (const struct vg_json *at = root->child; at && ok; at = at->next)
-        if (is_others(at)) /* names of FHIR elements need no escape */
+        if (is_others(o->template, at)) /* names of FHIR elements need no escape */
             ok = append(arena, &o->others, ",\"", at->name, "\":", at->source);
     for (const struct vg_json *at = extensions ? extensions->child : NULL; at && ok; at = at->next)
         if (!vg_slice_is(vg_json_get_text(at, "url"), OBSERVATION_MEASURED))
@@ -545,11 +619,25 @@ static void put_samples(const struct observation *o, const struct fhir_value *v,
     PUT(out, "\"}");
 }
 
+static void put_absent(struct vg_slice reason, struct vg_buf *out)
+{
+    PUT(out,
+        "\"dataAbsentReason\":{\"coding\":[{\"system\":\"http://terminology.hl7.org/CodeSystem/"
+        "data-absent-reason\",\"code\":\"");
+    vg_buf_put(out, reason);
+    PUT(out, "\"}]}");
+}
+
 static void put_value(const struct observation *o, uint32_t index, struct vg_buf *out)
 {
     const struct fhir_value *v = value_of(o->template, index);
     const struct observation_property *p = &o->properties[index];
 
+    if (p->is_absent) {
+        put_absent(p->text, out);
+        value_rules_write(v->rules, (struct vg_slice){0}, out);
+        return;
+    }
     switch (v->type) {
     case FHIR_VALUE_NONE:
         break;
@@ -576,6 +664,7 @@ static void put_value(const struct observation *o, uint32_t index, struct vg_buf
         vg_json_escape(out, p->text);
         break;
     }
+    value_rules_write(v->rules, p->text, out);
 }
 
 static bool has_times(const struct observation *o, uint32_t index)
@@ -584,10 +673,13 @@ static bool has_times(const struct observation *o, uint32_t index)
     const struct observation_property *p = &o->properties[index];
     int64_t first_us = o->start_us;
 
-    if (!p->is_set || o->template->interval == FHIR_INTERVAL_INSTANT)
+    if (!p->is_set)
         return false;
     if (v->type != FHIR_VALUE_SAMPLED)
-        return true;
+        return o->template->interval != FHIR_INTERVAL_INSTANT || p->time_us != o->end_us ||
+               p->received_us != o->issued_us;
+    if (o->template->interval == FHIR_INTERVAL_INSTANT)
+        return false;
     for (uint32_t i = 0; i < p->sample_count; i++)
         if ((p->samples[i].time_us - first_us) % v->period_us)
             return true;
@@ -617,6 +709,10 @@ static void put_times(const struct observation *o, struct vg_buf *out)
             if (k > 0)
                 vg_buf_put_byte(out, ' ');
             put_number(out, (p->samples[k].time_us - first_us) % v->period_us);
+        }
+        if (v->type != FHIR_VALUE_SAMPLED && p->received_us != o->issued_us) {
+            PUT(out, "\"},{\"url\":\"received\",\"valueString\":\"");
+            put_number(out, p->received_us);
         }
         PUT(out, "\"}]}");
     }
@@ -655,7 +751,10 @@ void observation_write(const struct observation *o, struct vg_buf *out)
         vg_buf_put(out, t->category_json);
     }
     PUT(out, ",\"code\":");
-    vg_buf_put(out, t->code_json);
+    if (t->is_medtech && !vg_slice_eq(o->type, t->type_name))
+        fhir_template_write_code(t, o->type, out);
+    else
+        vg_buf_put(out, t->code_json);
     if (!is_draft)
         put_reference(out, VG_SLICE(",\"subject\":{\"reference\":\"Patient/"), o->patient);
     if (o->encounter.len > 0)
@@ -688,8 +787,7 @@ void observation_write(const struct observation *o, struct vg_buf *out)
         if (is_set)
             put_value(o, i + 1, out);
         else
-            PUT(out, "\"dataAbsentReason\":{\"coding\":[{\"system\":\"http://terminology.hl7.org/"
-                     "CodeSystem/data-absent-reason\",\"code\":\"unknown\"}]}");
+            put_absent(VG_SLICE("unknown"), out);
         vg_buf_put_byte(out, '}');
     }
     if (has_component)
@@ -721,9 +819,11 @@ void observation_write_values(const struct fhir_template *t, const struct measur
             v->header_json.len > 0 ? measurement_get(m, v->name) : NULL;
         bool is_number = v->type == FHIR_VALUE_QUANTITY || v->type == FHIR_VALUE_SAMPLED;
         struct vg_slice number;
+        const char *reason;
         char text[40];
 
-        if (!found || (is_number && !value_decimal(found->text, v->is_medtech, text, &number)))
+        if (!found || (is_number &&
+                       value_rules_apply(v, found->text, text, &number, &reason) != VALUE_NUMBER))
             continue;
         if (has_any)
             vg_buf_put_byte(out, ',');

@@ -1,8 +1,9 @@
 /* observation.h -- one Observation in the making: measurements are added, the text is written.
  *
- * Adding is a fold in the order of the device's messages. All that it needs to go on is in the
- * Observation's own text, so that it does not matter where one batch ends and the next begins, nor
- * how often a batch is worked on again after a crash: the bytes come out the same.
+ * Adding is a fold over the readings of the Observation, and their order does not count. All that
+ * it needs to go on is in the Observation's own text, so that it does not matter where one batch
+ * ends and the next begins, nor how often one is worked on again after a crash, nor which reading
+ * came late: the bytes come out the same.
  */
 #ifndef VG_CONNECTOR_OBSERVATION_H
 #define VG_CONNECTOR_OBSERVATION_H
@@ -21,8 +22,10 @@ struct observation_sample {
 /* The value (index 0) or a component (1…) of the template. */
 struct observation_property {
     bool is_set;
+    bool is_absent;       /* there is no number, and the text is the reason's code */
     struct vg_slice text; /* Quantity: a JSON number; String: the text; CodeableConcept: empty */
-    int64_t time_us;      /* when that was measured */
+    int64_t time_us;      /* when that was measured, and received */
+    int64_t received_us;
     struct observation_sample *samples; /* SampledData: by time, at most one a slot */
     uint32_t sample_count, sample_capacity;
 };
@@ -36,10 +39,11 @@ struct observation {
     const struct fhir_template *template;
     char id[65];
     struct vg_slice identifier, patient, device, encounter;
+    struct vg_slice type; /* as the measurement spells it */
     int64_t start_us, end_us;
     int64_t issued_us;      /* when the newest of its readings was received */
     uint64_t version;       /* in the store; 0 = not there */
-    bool is_amended;        /* a later reading changed what it said */
+    bool is_amended;        /* more than one reading made it */
     struct vg_err trouble;  /* code not NULL: what the store holds must be left alone, and why */
     bool is_changed;        /* has to be written */
     struct vg_slice others; /* ,"note":… : what others have added, kept as it is */
@@ -62,7 +66,8 @@ VG_CHECK enum vg_status observation_load(struct observation *o, struct vg_arena 
 /* Adds what the template takes from `m`: all of it or, on VG_REJECT, nothing. A reading measured
  * later wins over one measured earlier, whenever it comes; of two measured at the same instant the
  * one received later. Codes: connector.missing_value (nothing the template has a place for),
- * connector.quantity (not a decimal), connector.text, connector.sampled_size, connector.memory. */
+ * connector.quantity (not a decimal), connector.limits (beyond what the mapping says can be),
+ * connector.text, connector.sampled_size, connector.memory. */
 VG_CHECK enum vg_status observation_add(struct observation *o, struct vg_arena *arena,
                                         const struct measurement *m, struct vg_err *err);
 

@@ -415,7 +415,7 @@ static void test_others_additions_stay(void)
     store_clear(&store);
 }
 
-/* ---- any split into batches, and any batch again, gives the same bytes ---- */
+/* ---- any split into batches, any batch again, any order: the same bytes ---- */
 
 static uint64_t rng;
 
@@ -441,9 +441,10 @@ static void make_sequence(struct reading *readings)
         received_us += draw(3) * 1000; /* two may be received at once */
         r->received_us = received_us;
         if (strcmp(r->type, "wave") == 0)
-            r->time_us = T0 + (int64_t)draw(7000) * 777777;
+            r->time_us =
+                T0 + (int64_t)draw(7000) * 777777 + (int64_t)i; /* no two samples at once */
         else if (strcmp(r->type, "run") == 0)
-            r->time_us = T0 + 5000000 + (int64_t)draw(60) * 123457;
+            r->time_us = T0 + 5000000 + (int64_t)draw(60) * 123457 + (int64_t)i;
         else
             r->time_us = T0 + (int64_t)draw(5) * 400000;
         if (draw(4))
@@ -476,33 +477,71 @@ static bool same_store(const struct store *a, const struct store *b)
     return true;
 }
 
-static void test_any_split_same_bytes(void)
+/* Every reading comes late by at most `lateness` places, and some come twice. */
+static size_t rearrange(const struct reading *readings, struct reading *ret, uint32_t lateness)
 {
-    static struct reading readings[READINGS];
+    static uint32_t places[2 * READINGS];
+    size_t count = 0;
+
+    for (uint32_t i = 0; i < READINGS; i++)
+        for (uint32_t k = 0; k < 1u + (draw(4) == 0); k++) {
+            uint32_t place = i + draw(lateness + 1);
+            size_t at = count++;
+
+            for (; at > 0 && places[at - 1] > place; at--) {
+                places[at] = places[at - 1];
+                ret[at] = ret[at - 1];
+            }
+            places[at] = place;
+            ret[at] = readings[i];
+        }
+    return count;
+}
+
+/* In any batches, some of which are worked on and come again. */
+static void play_split(struct store *store, const struct reading *readings, size_t total)
+{
+    for (size_t at = 0; at < total;) {
+        size_t count = 1 + draw(10);
+
+        if (count > total - at)
+            count = total - at;
+        (void)play(store, readings + at, count);
+        if (draw(3)) /* else: written, not committed: it comes again, split anew */
+            at += count;
+    }
+}
+
+static void test_any_order_same_bytes(void)
+{
+    static struct reading readings[READINGS], late[2 * READINGS];
+    static const uint32_t lateness[] = {0, 3, 20, READINGS};
 
     for (uint64_t seed = 1; seed <= 150; seed++) {
-        struct store whole = {.count = 0}, split = {.count = 0};
-        size_t at = 0;
+        struct store whole = {.count = 0};
 
         rng = seed * 0x9e3779b97f4a7c15u;
         make_sequence(readings);
         (void)play(&whole, readings, READINGS);
-        while (at < READINGS) {
-            size_t count = 1 + draw(10);
+        for (size_t i = 0; i < sizeof(lateness) / sizeof(lateness[0]); i++) {
+            struct store other = {.count = 0};
 
-            if (count > READINGS - at)
-                count = READINGS - at;
-            (void)play(&split, readings + at, count);
-            if (draw(3)) /* else: written, not committed: it comes again, split anew */
-                at += count;
-        }
-        if (!CHECK(same_store(&whole, &split))) {
-            printf("  seed %llu\n", (unsigned long long)seed);
-            seed = 1000;
+            play_split(&other, late, rearrange(readings, late, lateness[i]));
+            if (!CHECK(same_store(&whole, &other))) {
+                printf("  seed %llu, lateness %u\n", (unsigned long long)seed, lateness[i]);
+                seed = 1000;
+            }
+            store_clear(&other);
         }
         store_clear(&whole);
-        store_clear(&split);
     }
+}
+
+static void test_any_order_as_medtech(void)
+{
+    load_templates(true);
+    test_any_order_same_bytes();
+    load_templates(false);
 }
 
 static void test_values_header(void)
@@ -648,7 +687,8 @@ int main(void)
     RUN(test_rules);
     RUN(test_stored_by_others);
     RUN(test_others_additions_stay);
-    RUN(test_any_split_same_bytes);
+    RUN(test_any_order_same_bytes);
+    RUN(test_any_order_as_medtech);
     RUN(test_values_header);
     RUN(test_normalized_form);
     RUN(test_medtech);
