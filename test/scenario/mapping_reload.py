@@ -108,7 +108,9 @@ def main(checks, work):
         which = "ab"[(turn + 1) % 2]
         ward.wait_more(20)
         device.write_text(device_mapping(which))
+        began = time.monotonic()
         said.append(hub.cli("mapping", "reload")[1].decode().strip())
+        took_s = time.monotonic() - began
         if turn == RELOADS // 2:
             wrong = device_mapping(which).replace("$.Body.time", "$.Body.[")
             line = wrong[:wrong.index("$.Body.[")].count("\n") + 1
@@ -138,7 +140,7 @@ def main(checks, work):
         new = next(v for v in versions.values() if v != old)
         ward.wait_more(20)
         command = subprocess.Popen(hub.arguments("mapping", "rollback", new), cwd=work, stdout=subprocess.PIPE, stderr=subprocess.PIPE)
-        time.sleep(chance.uniform(0, 0.12))  # the chance of where it is cut
+        time.sleep(chance.uniform(0.3, 1.2) * took_s)  # the chance of where it is cut
         hub.kill()
         answer = command.communicate(timeout=30)[0].decode()
         state = json.loads((hub.data / "mappings/active.json").read_text())
