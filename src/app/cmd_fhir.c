@@ -20,11 +20,17 @@
 
 static const char usage[] =
     "usage: vigil fhir [--listen ADDRESS:PORT] [--insecure-no-auth] [--base-url URL] [--data DIR]\n"
+    "       vigil fhir client add NAME --jwks FILE --scope \"system/Observation.rs ...\"\n"
+    "       vigil fhir client remove NAME | list\n"
     "\n"
     "The FHIR R4 service alone, at /fhir. Ready when GET /fhir/metadata answers; SIGTERM ends it.\n"
     "--listen (127.0.0.1:8480; port 0 takes a free one, which is printed), over TLS with the\n"
     "certificates in DIR/tls. --insecure-no-auth: plain HTTP, everybody may do everything; on\n"
-    "loopback only. --base-url: what links and references are told to begin with.\n";
+    "loopback only. --base-url: what links and references are told to begin with.\n"
+    "\n"
+    "client: programs that get tokens by SMART Backend Services, with their public keys. Works "
+    "while\n"
+    "the service runs, and for 'vigil run' as well.\n";
 
 struct listen {
     char host[64];
@@ -131,6 +137,40 @@ static void service_close(struct service *service)
     vg_tls_close(service->tls);
 }
 
+static int run_client(struct app_options *options)
+{
+    const char *path = settings_path(&options->arena, &options->settings, "fhir-side.db");
+    const char *jwks = app_take_option(options, "--jwks");
+    const char *scope = app_take_option(options, "--scope");
+    const char *what = options->rest_count > 1 ? options->rest[1] : "";
+    const char *name = options->rest_count > 2 ? options->rest[2] : NULL;
+    struct vg_slice keys = {0};
+    struct vg_err err = {0};
+    struct vg_buf out;
+    enum vg_status st = vg_dir_make(options->settings.data_dir, &err);
+
+    vg_buf_init(&out, 0);
+    if (strcmp(what, "list") == 0 && !name) {
+        st = st == VG_OK ? fhir_client_list(path, &out, &err) : st;
+        (void)fwrite(out.ptr, 1, out.len, stdout);
+    } else if (strcmp(what, "remove") == 0 && name && options->rest_count == 3) {
+        st = st == VG_OK ? fhir_client_remove(path, vg_slice_of(name), &err) : st;
+    } else if (strcmp(what, "add") == 0 && name && jwks && scope && options->rest_count == 3) {
+        if (st == VG_OK)
+            st = vg_file_read(&options->arena, jwks, 1u << 20, &keys, &err);
+        if (st == VG_END)
+            st = vg_fail(&err, VG_REJECT, "fhir.jwks", 0, "no such file: %s", jwks);
+        if (st == VG_OK)
+            st = fhir_client_put(path, vg_slice_of(name), keys, vg_slice_of(scope), &err);
+    } else {
+        (void)fputs(usage, stderr);
+        vg_buf_fini(&out);
+        return 2;
+    }
+    vg_buf_fini(&out);
+    return st == VG_OK ? 0 : app_fail(&err);
+}
+
 int cmd_fhir(int argc, char **argv)
 {
     struct app_options options;
@@ -142,6 +182,10 @@ int cmd_fhir(int argc, char **argv)
     const char *base_url = code == 0 ? app_take_option(&options, "--base-url") : NULL;
     bool is_insecure = code == 0 && app_take_switch(&options, "--insecure-no-auth");
 
+    if (code == 0 && options.rest_count && strcmp(options.rest[0], "client") == 0) {
+        code = run_client(&options);
+        goto done;
+    }
     if (code != 0 || options.wants_help || options.rest_count) {
         (void)fputs(code == 0 ? usage : "", options.wants_help ? stdout : stderr);
         code = code == 0 && !options.wants_help ? 2 : code;

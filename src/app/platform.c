@@ -151,7 +151,14 @@ static enum vg_status open_stores(struct platform *p, const char *base_url, stru
 {
     const struct settings *s = p->settings;
     struct fhir_config fhir = {
-        .engine = s->fhir_engine, .path = path_of(p, "fhir.db"), .base_url = base_url};
+        .engine = s->fhir_engine,
+        .path = path_of(p, "fhir.db"),
+        .base_url = base_url,
+        .side_path = path_of(p, "fhir-side.db"),
+        .audit_path = s->fhir_audit ? path_of(p, "fhir-audit.spool") : NULL,
+        .import_dir = s->fhir_import_dir,
+        .hook_hosts = s->fhir_subscription_hosts,
+    };
     struct lake_config lake = {.engine = s->lake_engine, .dir = path_of(p, "lake")};
     struct care_config care = {.engine = s->care_engine, .path = path_of(p, "care.db")};
     struct fhir_remote_config remote;
@@ -361,9 +368,9 @@ static enum vg_status mappings_act(void *ctx, struct vg_slice who, struct vg_sli
         return st;
     vg_arena_init(&arena, 0);
     if (vg_json_parse(&arena, vg_buf_slice(out), NULL, &root, NULL, &why) == VG_OK) {
-        subject =
-            vg_arena_printf(&arena, "%.*s, it was %.*s", VG_FMT(vg_json_get_text(root, "version")),
-                            VG_FMT(vg_json_get_text(root, "previous")));
+        subject = vg_arena_printf(&arena, "%.*s, it was %.*s",
+                                  VG_FMT(vg_json_get_text(root, "version")),
+                                  VG_FMT(vg_json_get_text(root, "previous")));
         if (care_audit(p->care, vg_now_us(), who, "mapping.activate", subject, &why) == VG_OK)
             why.code = NULL;
     }

@@ -90,6 +90,13 @@ const struct vg_option settings_options[] = {
 
     {"fhir.engine", VG_OPTION_CHOICE, AT(fhir_engine), "sqlite", "", 0, 0, "sqlite",
      "What holds the FHIR resources."},
+    {"fhir.audit", VG_OPTION_BOOL, AT(fhir_audit), "true", "", 0, 0, NULL,
+     "An AuditEvent for each access over REST."},
+    {"fhir.import_dir", VG_OPTION_PATH, AT(fhir_import_dir), "", "", 0, 0, NULL,
+     "Folder that $import may read NDJSON files from; empty: no $import."},
+    {"fhir.subscription_hosts", VG_OPTION_TEXT, AT(fhir_subscription_hosts), "", "", 0, 0, NULL,
+     "Where Subscriptions may send: hosts or host:port, with commas; http:// before one: without "
+     "TLS. Empty: nowhere."},
 
     {"fhir.url", VG_OPTION_TEXT, AT(fhir_url), "", "", 0, 0, NULL,
      "Base URL of a FHIR R4 server to use instead of the embedded one, such as "

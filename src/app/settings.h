@@ -29,14 +29,14 @@ struct settings {
     const char *connector_device_mapping, *connector_fhir_mapping, *connector_identity,
         *connector_device_system, *connector_compat, *connector_zone;
 
-    const char *fhir_engine;
+    const char *fhir_engine, *fhir_import_dir, *fhir_subscription_hosts;
+    bool fhir_audit;
     const char *fhir_url, *fhir_ca, *fhir_cert, *fhir_key, *fhir_token_file, *fhir_token_url,
         *fhir_client_id, *fhir_client_secret, *fhir_client_key, *fhir_client_key_id, *fhir_scope;
     int64_t fhir_connections, fhir_bundle, fhir_timeout_us, fhir_watch_us, fhir_spool_bytes;
 
     const char *lake_engine;
-    int64_t lake_flush_us, lake_upkeep_every_us, lake_keep_us, lake_keep_removed_us,
-        lake_flush_rows;
+    int64_t lake_flush_us, lake_upkeep_every_us, lake_keep_us, lake_keep_removed_us, lake_flush_rows;
 
     const char *score_model_dir;
     int64_t score_lateness_us, score_tick_us, score_history_us, score_expiry_us;

@@ -4,8 +4,9 @@
  * see them. A batch is one commit too, with a savepoint for each entry: a hundred entries cost one
  * fsync, and one that is refused takes nothing with it.
  */
-#include "base/http_server.h"
-#include "fhir/engine.h"
+#include "base/crypto.h"
+#include "fhir/rest_int.h"
+#include "fhir/subscription_int.h"
 
 #include <inttypes.h>
 #include <stdio.h>
@@ -69,7 +70,10 @@ static const char *status_text(int http_status)
     } texts[] = {{200, "200 OK"},
                  {201, "201 Created"},
                  {204, "204 No Content"},
+                 {304, "304 Not Modified"},
                  {400, "400 Bad Request"},
+                 {401, "401 Unauthorized"},
+                 {403, "403 Forbidden"},
                  {404, "404 Not Found"},
                  {405, "405 Method Not Allowed"},
                  {409, "409 Conflict"},
@@ -92,6 +96,21 @@ static void put_etag(struct vg_json_writer *w, uint64_t version, int64_t updated
     (void)snprintf(etag, sizeof(etag), "W/\"%" PRIu64 "\"", version);
     vg_json_member_string(w, "etag", vg_slice_of(etag));
     vg_json_member_time(w, "lastModified", updated_us);
+}
+
+static void put_body(struct vg_json_writer *w, struct vg_slice type, struct vg_slice body)
+{
+    struct vg_arena arena;
+
+    if (!vg_slice_is(type, "Subscription")) {
+        vg_json_member_raw(w, "resource", body);
+        return;
+    }
+    vg_arena_init(&arena, 8 * (size_t)FHIR_RESOURCE_BYTES_MAX);
+    body = fhir_mask(&arena, fhir_type_find(type), body);
+    w->out->has_failed |= !body.ptr;
+    vg_json_member_raw(w, "resource", body.ptr ? body : VG_SLICE("null"));
+    vg_arena_fini(&arena);
 }
 
 void fhir_bundle_write(struct fhir_store *store, const char *kind, struct vg_slice self_url,
@@ -123,7 +142,7 @@ void fhir_bundle_write(struct fhir_store *store, const char *kind, struct vg_sli
         vg_json_open_object(&w);
         put_name(&w, "fullUrl", store, one->type, one->id);
         if (!one->is_deleted)
-            vg_json_member_raw(&w, "resource", one->body);
+            put_body(&w, one->type, one->body);
         if (is_history) {
             vg_json_name(&w, "request");
             vg_json_open_object(&w);
@@ -156,9 +175,9 @@ void fhir_bundle_write(struct fhir_store *store, const char *kind, struct vg_sli
 /* ---- in ---- */
 
 struct entry {
-    bool is_read;
-    struct fhir_op *op;  /* NULL: a read, or refused before it began */
-    struct vg_slice url; /* reads */
+    bool is_head;
+    struct fhir_op *op;                 /* NULL: a read, or refused before it began */
+    struct vg_slice url, if_none_match; /* reads */
     /* batch: how it ended, when it was refused */
     struct fhir_issue issue;
     char why[200];
@@ -169,6 +188,7 @@ struct bundle {
     struct fhir_store *store;
     struct entry *entries;
     size_t count;
+    const struct fhir_access *access;
     struct fhir_ops ops; /* transaction: all of them */
     enum fhir_prefer prefer;
     struct vg_arena *arena;
@@ -223,21 +243,41 @@ static enum vg_status entry_parse(struct bundle *bundle, const struct vg_json *n
     struct vg_slice none_exist = vg_json_get_text(request, "ifNoneExist");
     bool is_post = vg_slice_is(method, "POST"), is_put = vg_slice_is(method, "PUT");
 
+    bool is_patch = vg_slice_is(method, "PATCH");
+
     entry->url = vg_json_get_text(request, "url");
+    entry->if_none_match = vg_json_get_text(request, "ifNoneMatch");
     if (method.len == 0 || entry->url.len == 0)
         return refuse_entry(issue, err, index, 400, "required", ".request",
                             "request.method and request.url are needed", bundle->arena);
     if (vg_slice_is(method, "GET") || vg_slice_is(method, "HEAD")) {
-        entry->is_read = true;
+        entry->is_head = vg_slice_is(method, "HEAD");
         return VG_OK;
     }
-    if (!is_post && !is_put && !vg_slice_is(method, "DELETE"))
+    if (!is_post && !is_put && !is_patch && !vg_slice_is(method, "DELETE"))
         return refuse_entry(issue, err, index, 400, "not-supported", ".request.method",
-                            "only GET, POST, PUT and DELETE are supported", bundle->arena);
+                            "GET, HEAD, POST, PUT, PATCH and DELETE are supported", bundle->arena);
     if (!url_cut(bundle->store, entry->url, &op->type, &op->id, &query))
         return refuse_entry(issue, err, index, 404, "not-supported", ".request.url",
                             "the url does not name a resource type of R4", bundle->arena);
-    op->what = is_post ? FHIR_OP_CREATE : is_put ? FHIR_OP_UPDATE : FHIR_OP_DELETE;
+    op->what = is_post ? FHIR_OP_CREATE : is_put || is_patch ? FHIR_OP_UPDATE : FHIR_OP_DELETE;
+    if (!fhir_policy_allows(op->type, is_post    ? "create"
+                                      : is_put   ? "update"
+                                      : is_patch ? "patch"
+                                                 : "delete"))
+        return refuse_entry(issue, err, index, 405, "not-supported", ".request",
+                            "resources of this type are not changed by clients", bundle->arena);
+    if (!fhir_access_allows(bundle->access,
+                            is_post              ? 'c'
+                            : is_put || is_patch ? 'u'
+                                                 : 'd',
+                            op->type) ||
+        ((query.len || none_exist.len) &&
+         (!fhir_access_allows(bundle->access, 's', op->type) ||
+          !fhir_access_allows_query(bundle->access, op->type, query) ||
+          !fhir_access_allows_query(bundle->access, op->type, none_exist))))
+        return refuse_entry(issue, err, index, 403, "forbidden", ".request",
+                            "the token's scopes do not allow this", bundle->arena);
     op->full_url = vg_json_get_text(node, "fullUrl");
     if (is_post || is_put) {
         if (!vg_json_is(resource, VG_JSON_OBJECT))
@@ -246,16 +286,30 @@ static enum vg_status entry_parse(struct bundle *bundle, const struct vg_json *n
         op->body = resource->source;
         op->root = resource;
     }
-    if (is_post               ? op->id.len > 0 || query.ptr
-        : is_put && query.ptr ? op->id.len > 0
-                              : !fhir_id_is_ok(op->id))
+    if (is_patch) {
+        /* A Bundle holds resources, so the patch comes in a Binary. */
+        if (!vg_slice_is(vg_json_get_text(resource, "resourceType"), "Binary") ||
+            !vg_slice_is(vg_json_get_text(resource, "contentType"), "application/json-patch+json"))
+            return refuse_entry(issue, err, index, 400, "not-supported", ".resource",
+                                "a patch is a Binary of application/json-patch+json",
+                                bundle->arena);
+        op->patch = vg_base64_decode(bundle->arena, vg_json_get_text(resource, "data"));
+        if (!op->patch.len)
+            return refuse_entry(issue, err, index, 400, "value", ".resource.data",
+                                "the Binary's data is not base64", bundle->arena);
+    }
+    bool is_found = query.ptr && !is_post && !is_patch;
+
+    if (is_post    ? op->id.len > 0 || query.ptr
+        : is_found ? op->id.len > 0 || query.len == 0
+                   : query.ptr || !fhir_id_is_ok(op->id))
         return refuse_entry(issue, err, index, 400, "value", ".request.url",
                             "the url does not fit the method", bundle->arena);
     if (is_post)
         op->query = none_exist;
-    else if (is_put && query.ptr)
+    else if (is_found)
         op->query = query;
-    op->needs_body_id = is_put && !op->query.ptr;
+    op->needs_body_id = (is_put || is_patch) && !op->query.ptr;
     op->is_if_none_match = is_put && vg_slice_is(vg_json_get_text(request, "ifNoneMatch"), "*");
     if (if_match.len && !version_parse(if_match, &op->if_match))
         return refuse_entry(issue, err, index, 400, "value", ".request.ifMatch",
@@ -267,63 +321,108 @@ static enum vg_status entry_parse(struct bundle *bundle, const struct vg_json *n
 
 /* ---- answers ---- */
 
-/* Text that a read answers with, and its status. */
-static enum vg_status read_run(struct bundle *bundle, void *view, struct vg_slice url,
-                               int *ret_http_status, struct vg_slice *ret_body,
+/* What a read answers with. */
+struct reading {
+    int http_status;
+    struct vg_slice body; /* empty: not modified */
+    uint64_t version;     /* 0: of a Bundle */
+    int64_t updated_us;
+};
+
+static enum vg_status read_one(struct bundle *bundle, void *view, const struct entry *entry,
+                               unsigned type, struct vg_slice id, struct reading *ret_reading,
                                struct fhir_issue *issue, struct vg_err *err)
 {
     struct fhir_store *store = bundle->store;
-    struct vg_slice id, query, rest;
+    struct vg_slice rest = id, word;
+    struct fhir_found_list found = {0};
+    struct fhir_resource one = {0};
     struct fhir_current current;
+    uint64_t version = 0, known = 0;
+    enum vg_status st;
+
+    id = vg_slice_cut(&rest, '/');
+    word = vg_slice_cut(&rest, '/');
+    if (word.len && (!vg_slice_is(word, "_history") || !vg_slice_to_u64(rest, &version)))
+        return fhir_refuse(issue, err, 400, "not-supported", (struct vg_slice){0},
+                           "this read is not supported inside a Bundle");
+    if (!fhir_access_allows(bundle->access, 'r', type))
+        return fhir_refuse(issue, err, 403, "forbidden", (struct vg_slice){0},
+                           "the token's scopes do not allow this");
+    if (version) {
+        st = store->engine->versions(view, type, id, version, bundle->arena, &found, err);
+        if (st == VG_OK)
+            one = found.items[0].resource;
+    } else {
+        st = store->engine->current(view, type, id, bundle->arena, &current, err);
+        if (st == VG_OK && !current.key)
+            st = VG_END;
+        one.version = current.version;
+        one.last_updated_us = current.updated_us;
+        one.is_deleted = current.is_deleted;
+        one.body = current.body;
+    }
+    if (st == VG_END)
+        return fhir_refuse(issue, err, 404, "not-found", (struct vg_slice){0},
+                           "there is no such resource");
+    if (st == VG_OK && one.is_deleted)
+        return fhir_refuse(issue, err, 410, "deleted", (struct vg_slice){0},
+                           "the resource was deleted");
+    if (st != VG_OK)
+        return st;
+    *ret_reading = (struct reading){200, fhir_mask(bundle->arena, type, one.body), one.version,
+                                    one.last_updated_us};
+    if (entry->if_none_match.len && version_parse(entry->if_none_match, &known) &&
+        known == one.version) {
+        ret_reading->http_status = 304;
+        ret_reading->body = (struct vg_slice){0};
+    }
+    return st;
+}
+
+static enum vg_status read_run(struct bundle *bundle, void *view, const struct entry *entry,
+                               struct reading *ret_reading, struct fhir_issue *issue,
+                               struct vg_err *err)
+{
+    struct fhir_store *store = bundle->store;
+    struct vg_slice id, query, self, next = {0};
     struct fhir_results results;
+    struct vg_buf text;
     unsigned type;
     enum vg_status st;
 
-    if (!url_cut(store, url, &type, &id, &query))
+    if (!url_cut(store, entry->url, &type, &id, &query))
         return fhir_refuse(issue, err, 404, "not-supported", (struct vg_slice){0},
                            "the url does not name a resource type of R4");
-    rest = id;
-    id = vg_slice_cut(&rest, '/');
-    if (rest.len == 0 && fhir_id_is_ok(id)) {
-        st = store->engine->current(view, type, id, bundle->arena, &current, err);
-        if (st != VG_OK)
-            return st;
-        if (!current.key)
-            return fhir_refuse(issue, err, 404, "not-found", (struct vg_slice){0},
-                               "there is no such resource");
-        if (current.is_deleted)
-            return fhir_refuse(issue, err, 410, "deleted", (struct vg_slice){0},
-                               "the resource was deleted");
-        *ret_body = current.body;
-        *ret_http_status = 200;
-        return VG_OK;
-    }
     bool is_lastn = vg_slice_is(id, "$lastn") && strcmp(fhir_type_name(type), "Observation") == 0;
+    const char *path = is_lastn ? "Observation/$lastn" : fhir_type_name(type);
 
-    if (rest.len || (id.len && !is_lastn))
-        return fhir_refuse(issue, err, 400, "not-supported", (struct vg_slice){0},
-                           "this read is not supported inside a Bundle");
+    if (id.len && !is_lastn)
+        return read_one(bundle, view, entry, type, id, ret_reading, issue, err);
+    if (!fhir_access_allows(bundle->access, 's', type) ||
+        !fhir_access_allows_query(bundle->access, type, query))
+        return fhir_refuse(issue, err, 403, "forbidden", (struct vg_slice){0},
+                           "the token's scopes do not allow this");
     st = is_lastn
              ? fhir_lastn_in(store, view, query, false, bundle->arena, &results, issue, err)
              : fhir_search_in(store, view, type, query, false, bundle->arena, &results, issue, err);
     if (st != VG_OK)
         return st;
-    struct vg_buf text;
-    struct vg_slice self = vg_arena_printf(bundle->arena, "%.*s/%s?%.*s", VG_FMT(store->base_url),
-                                           fhir_type_name(type), VG_FMT(results.self_query));
-    struct vg_slice next = {0};
-
+    fhir_access_hide(bundle->access, &results);
+    self = vg_arena_printf(bundle->arena, "%.*s/%s?%.*s", VG_FMT(store->base_url), path,
+                           VG_FMT(results.self_query));
     if (results.next_query.len)
-        next = vg_arena_printf(bundle->arena, "%.*s/%s?%.*s", VG_FMT(store->base_url),
-                               fhir_type_name(type), VG_FMT(results.next_query));
+        next = vg_arena_printf(bundle->arena, "%.*s/%s?%.*s", VG_FMT(store->base_url), path,
+                               VG_FMT(results.next_query));
     vg_buf_init(&text, FHIR_SCRATCH_BYTES_MAX);
     fhir_bundle_write(store, "searchset", self, next, &results, &text);
-    *ret_body =
-        vg_buf_ok(&text) ? vg_arena_dup(bundle->arena, vg_buf_slice(&text)) : (struct vg_slice){0};
+    *ret_reading = (struct reading){.http_status = 200};
+    if (vg_buf_ok(&text))
+        ret_reading->body = vg_arena_dup(bundle->arena, vg_buf_slice(&text));
     vg_buf_fini(&text);
-    *ret_http_status = 200;
-    return ret_body->ptr ? VG_OK
-                         : vg_fail(err, VG_REJECT, "fhir.memory", 0, "no room for the results");
+    return ret_reading->body.ptr
+               ? VG_OK
+               : vg_fail(err, VG_REJECT, "fhir.memory", 0, "no room for the results");
 }
 
 static void write_outcome_member(struct vg_json_writer *w, const struct fhir_issue *issue,
@@ -353,7 +452,7 @@ static void write_written(struct bundle *bundle, struct vg_json_writer *w, const
     if (op->what != FHIR_OP_DELETE)
         put_name(w, "fullUrl", bundle->store, type, op->id);
     if (bundle->prefer == FHIR_PREFER_REPRESENTATION && op->stored.len)
-        vg_json_member_raw(w, "resource", op->stored);
+        put_body(w, type, op->stored);
     vg_json_name(w, "response");
     vg_json_open_object(w);
     vg_json_member_string(w, "status", vg_slice_of(status_text(op->http_status)));
@@ -391,8 +490,7 @@ static enum vg_status write_answers(struct bundle *bundle, void *view, struct vg
         struct entry *entry = &bundle->entries[i];
         struct fhir_issue issue = {0};
         struct vg_err why = {0};
-        struct vg_slice body = {0};
-        int http_status = 200;
+        struct reading reading = {0};
         enum vg_status st;
 
         vg_json_open_object(&w);
@@ -401,7 +499,7 @@ static enum vg_status write_answers(struct bundle *bundle, void *view, struct vg
         } else if (entry->op) {
             write_written(bundle, &w, entry->op);
         } else {
-            st = read_run(bundle, view, entry->url, &http_status, &body, &issue, &why);
+            st = read_run(bundle, view, entry, &reading, &issue, &why);
             if (st == VG_REJECT && issue.http_status && !bundle->is_transaction) {
                 write_refused(&w, &issue, why.text);
             } else if (st != VG_OK) {
@@ -409,10 +507,13 @@ static enum vg_status write_answers(struct bundle *bundle, void *view, struct vg
                 *err = why;
                 return st;
             } else {
-                vg_json_member_raw(&w, "resource", body);
+                if (reading.body.len && !entry->is_head)
+                    vg_json_member_raw(&w, "resource", reading.body);
                 vg_json_name(&w, "response");
                 vg_json_open_object(&w);
-                vg_json_member_string(&w, "status", vg_slice_of(status_text(http_status)));
+                vg_json_member_string(&w, "status", vg_slice_of(status_text(reading.http_status)));
+                if (reading.version)
+                    put_etag(&w, reading.version, reading.updated_us);
                 vg_json_close_object(&w);
             }
         }
@@ -524,11 +625,16 @@ static enum vg_status run_reads(struct bundle *bundle, struct vg_err *err)
 }
 
 enum vg_status fhir_bundle_run(struct fhir_store *store, struct vg_slice text,
-                               enum fhir_prefer prefer, struct vg_arena *arena, struct vg_buf *out,
-                               struct fhir_issue *issue, struct vg_err *err)
+                               enum fhir_prefer prefer, const struct fhir_access *access,
+                               struct vg_arena *arena, struct vg_buf *out, struct fhir_issue *issue,
+                               struct vg_err *err)
 {
-    struct bundle bundle = {
-        .store = store, .prefer = prefer, .arena = arena, .out = out, .issue = issue};
+    struct bundle bundle = {.store = store,
+                            .prefer = prefer,
+                            .access = access,
+                            .arena = arena,
+                            .out = out,
+                            .issue = issue};
     struct vg_json *root = NULL;
     size_t op_count = 0, index = 0;
     enum vg_status st = fhir_parse(arena, text, &root, issue, err);

@@ -1,12 +1,14 @@
-/* capability.c -- GET /fhir/metadata: what this server does, made from the tables that do it. */
-#include "fhir/fhir_int.h"
+/* capability.c -- GET /fhir/metadata: what this server does, made from the tables that do it: the
+ * router's for interactions and operations, the search parameters' for searches. */
+#include "fhir/rest_int.h"
 
 #include <stdio.h>
 
 static const char *const kinds[] = {
-    [FHIR_TOKEN] = "token",   [FHIR_REFERENCE] = "reference", [FHIR_DATE] = "date",
-    [FHIR_STRING] = "string", [FHIR_QUANTITY] = "quantity",   [FHIR_COMPOSITE] = "composite",
-    [FHIR_NUMBER] = "number", [FHIR_URI] = "uri",
+    [FHIR_TOKEN] = "token",       [FHIR_REFERENCE] = "reference",
+    [FHIR_DATE] = "date",         [FHIR_STRING] = "string",
+    [FHIR_QUANTITY] = "quantity", [FHIR_COMPOSITE] = "composite",
+    [FHIR_NUMBER] = "number",     [FHIR_URI] = "uri",
 };
 
 static const char *kind_of(const struct fhir_param *param)
@@ -16,16 +18,65 @@ static const char *kind_of(const struct fhir_param *param)
     return kinds[param->kind];
 }
 
-static void codes(struct vg_json_writer *w, const char *name, const char *const *list)
+/* The routes of one type (0: of the whole system) that have an interaction, each named once. */
+static void interactions(struct vg_json_writer *w, unsigned type)
 {
-    vg_json_name(w, name);
+    vg_json_name(w, "interaction");
     vg_json_open_array(w);
-    for (; *list; list++) {
+    for (size_t i = 0; i < fhir_route_count; i++) {
+        const char *name = fhir_routes[i].interaction;
+        bool is_system = fhir_routes[i].path[0] == '\0', is_known = false;
+
+        for (size_t n = 0; n < i && name; n++)
+            is_known |= fhir_routes[n].interaction && strcmp(fhir_routes[n].interaction, name) == 0;
+        if (!name || is_known || is_system != (type == 0) || !fhir_policy_allows(type, name))
+            continue;
         vg_json_open_object(w);
-        vg_json_member_string(w, "code", vg_slice_of(*list));
+        vg_json_member_string(w, "code", vg_slice_of(name));
         vg_json_close_object(w);
     }
     vg_json_close_array(w);
+}
+
+/* Those whose address begins with the type; "T" is every type. */
+static void operations(struct fhir_store *store, struct vg_json_writer *w, unsigned type)
+{
+    bool is_open = false;
+
+    for (size_t i = 0; i < fhir_route_count; i++) {
+        struct vg_slice path = vg_slice_of(fhir_routes[i].path);
+        struct vg_slice first = vg_slice_cut(&path, '/');
+        const char *name = fhir_routes[i].operation;
+        char url[600];
+
+        if (!name || (strcmp(name, "import") == 0 && !store->imports) ||
+            (strcmp(fhir_type_name(type), "Subscription") == 0 && !store->hooks) ||
+            (type ? !vg_slice_is(first, "T") && !vg_slice_is(first, fhir_type_name(type))
+                  : first.len == 0 || first.ptr[0] != '$'))
+            continue;
+        if (!is_open) {
+            vg_json_name(w, "operation");
+            vg_json_open_array(w);
+        }
+        is_open = true;
+        if (strcmp(name, "import") == 0)
+            (void)snprintf(url, sizeof(url), "%.*s/OperationDefinition/import",
+                           VG_FMT(store->base_url));
+        else if (vg_slice_is(first, "Subscription"))
+            (void)snprintf(url, sizeof(url),
+                           "http://hl7.org/fhir/uv/subscriptions-backport/OperationDefinition/"
+                           "backport-subscription-%s",
+                           name);
+        else
+            (void)snprintf(url, sizeof(url), "http://hl7.org/fhir/OperationDefinition/%s-%s",
+                           vg_slice_is(first, "T") ? "Resource" : fhir_type_name(type), name);
+        vg_json_open_object(w);
+        vg_json_member_string(w, "name", vg_slice_of(name));
+        vg_json_member_string(w, "definition", vg_slice_of(url));
+        vg_json_close_object(w);
+    }
+    if (is_open)
+        vg_json_close_array(w);
 }
 
 /* Ours, where R4 has none: named by a canonical URL below our own base. */
@@ -77,40 +128,70 @@ static void params(struct fhir_store *store, struct vg_json_writer *w, unsigned 
 
 static void resource(struct fhir_store *store, struct vg_json_writer *w, unsigned type)
 {
-    static const char *const interactions[] = {
-        "read", "vread", "update", "delete", "create", "search-type", "history-instance", NULL};
+    bool is_updated = fhir_policy_allows(type, "update");
 
     vg_json_open_object(w);
     vg_json_member_string(w, "type", vg_slice_of(fhir_type_name(type)));
-    codes(w, "interaction", interactions);
+    interactions(w, type);
     vg_json_member_string(w, "versioning", VG_SLICE("versioned-update"));
     vg_json_member_bool(w, "readHistory", true);
-    vg_json_member_bool(w, "updateCreate", true);
+    vg_json_member_bool(w, "updateCreate", is_updated);
     vg_json_member_bool(w, "conditionalCreate", true);
-    vg_json_member_string(w, "conditionalRead", VG_SLICE("not-match"));
-    vg_json_member_bool(w, "conditionalUpdate", true);
-    vg_json_member_string(w, "conditionalDelete", VG_SLICE("not-supported"));
+    vg_json_member_string(w, "conditionalRead", VG_SLICE("full-support"));
+    vg_json_member_bool(w, "conditionalUpdate", is_updated);
+    vg_json_member_string(w, "conditionalDelete",
+                          is_updated ? VG_SLICE("single") : VG_SLICE("not-supported"));
     vg_json_name(w, "referencePolicy");
     vg_json_open_array(w);
     vg_json_put_string(w, VG_SLICE("literal"));
     vg_json_close_array(w);
     params(store, w, type);
-    if (strcmp(fhir_type_name(type), "Observation") == 0) {
-        vg_json_name(w, "operation");
-        vg_json_open_array(w);
-        vg_json_open_object(w);
-        vg_json_member_string(w, "name", VG_SLICE("lastn"));
-        vg_json_member_string(
-            w, "definition", VG_SLICE("http://hl7.org/fhir/OperationDefinition/Observation-lastn"));
-        vg_json_close_object(w);
-        vg_json_close_array(w);
-    }
+    operations(store, w, type);
+    vg_json_close_object(w);
+}
+
+static void security(struct fhir_store *store, struct vg_json_writer *w)
+{
+    char url[600];
+
+    if (!store->side)
+        return;
+    (void)snprintf(url, sizeof(url), "%.*s/auth/token", VG_FMT(store->base_url));
+    vg_json_name(w, "security");
+    vg_json_open_object(w);
+    vg_json_name(w, "extension");
+    vg_json_open_array(w);
+    vg_json_open_object(w);
+    vg_json_name(w, "extension");
+    vg_json_open_array(w);
+    vg_json_open_object(w);
+    vg_json_member_string(w, "url", VG_SLICE("token"));
+    vg_json_member_string(w, "valueUri", vg_slice_of(url));
+    vg_json_close_object(w);
+    vg_json_close_array(w);
+    vg_json_member_string(
+        w, "url",
+        VG_SLICE("http://fhir-registry.smarthealthit.org/StructureDefinition/oauth-uris"));
+    vg_json_close_object(w);
+    vg_json_close_array(w);
+    vg_json_name(w, "service");
+    vg_json_open_array(w);
+    vg_json_open_object(w);
+    vg_json_name(w, "coding");
+    vg_json_open_array(w);
+    vg_json_open_object(w);
+    vg_json_member_string(
+        w, "system", VG_SLICE("http://terminology.hl7.org/CodeSystem/restful-security-service"));
+    vg_json_member_string(w, "code", VG_SLICE("SMART-on-FHIR"));
+    vg_json_close_object(w);
+    vg_json_close_array(w);
+    vg_json_close_object(w);
+    vg_json_close_array(w);
     vg_json_close_object(w);
 }
 
 void fhir_capability_write(struct fhir_store *store, struct vg_buf *out)
 {
-    static const char *const interactions[] = {"transaction", "batch", NULL};
     struct vg_json_writer w;
 
     vg_json_writer_init(&w, out);
@@ -135,6 +216,10 @@ void fhir_capability_write(struct fhir_store *store, struct vg_buf *out)
     vg_json_put_string(&w, VG_SLICE("application/fhir+json"));
     vg_json_put_string(&w, VG_SLICE("json"));
     vg_json_close_array(&w);
+    vg_json_name(&w, "patchFormat");
+    vg_json_open_array(&w);
+    vg_json_put_string(&w, VG_SLICE("application/json-patch+json"));
+    vg_json_close_array(&w);
     vg_json_name(&w, "rest");
     vg_json_open_array(&w);
     vg_json_open_object(&w);
@@ -145,12 +230,14 @@ void fhir_capability_write(struct fhir_store *store, struct vg_buf *out)
             "Dates without a zone are read as UTC. SampledData is not searched by value-quantity. "
             "The default order of Observation and RiskAssessment is newest first by date, of "
             "others by _lastUpdated. References are not checked for existence."));
+    security(store, &w);
     vg_json_name(&w, "resource");
     vg_json_open_array(&w);
     for (unsigned type = 1; type <= fhir_type_count(); type++)
         resource(store, &w, type);
     vg_json_close_array(&w);
-    codes(&w, "interaction", interactions);
+    interactions(&w, 0);
+    operations(store, &w, 0);
     vg_json_close_object(&w);
     vg_json_close_array(&w);
     vg_json_close_object(&w);

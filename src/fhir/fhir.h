@@ -45,6 +45,14 @@ struct fhir_config {
     const char *engine;   /* NULL or "sqlite"; "remote" */
     const char *path;     /* database file; remote: of what the server has not taken yet */
     const char *base_url; /* "https://localhost:8443/fhir", for fullUrl and Location */
+
+    /* What stands beside the resources of an embedded store; NULL or false = it is not there. */
+    const char *side_path;   /* clients with keys, Subscriptions' progress, imports */
+    const char *audit_path;  /* an AuditEvent for each access; waits in this file until written */
+    const char *import_dir;  /* $import reads NDJSON from here, and from nowhere else */
+    const char *hook_hosts;  /* "a.example.org, 10.0.0.5:9000": where Subscriptions may send */
+    bool allows_local_hooks; /* and to loopback, without TLS */
+    bool needs_token;        /* REST: without `may`, only tokens of ours open anything */
     const struct fhir_remote_config *remote;
 };
 
@@ -143,5 +151,18 @@ typedef bool fhir_may(struct vg_http_request *request, const char *method, struc
 VG_CHECK enum vg_status fhir_rest_mount(struct fhir_store *store, struct vg_http_server *server,
                                         struct vg_loop *loop, fhir_may *may, void *may_ctx,
                                         struct vg_err *err);
+
+/* In `may`: who asks, for the audit. */
+void fhir_rest_name_caller(struct fhir_store *store, struct vg_slice name);
+
+/* Programs that get tokens by SMART Backend Services; `path` is side_path, also of a store that
+ * runs. put replaces one of the same name. VG_REJECT fhir.jwks, fhir.scope, fhir.client. */
+VG_CHECK enum vg_status fhir_client_put(const char *path, struct vg_slice name,
+                                        struct vg_slice jwks, struct vg_slice scopes,
+                                        struct vg_err *err);
+VG_CHECK enum vg_status fhir_client_remove(const char *path, struct vg_slice name,
+                                           struct vg_err *err);
+/* A line for each: name, tab, scopes. */
+VG_CHECK enum vg_status fhir_client_list(const char *path, struct vg_buf *out, struct vg_err *err);
 
 #endif

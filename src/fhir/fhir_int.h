@@ -354,6 +354,13 @@ struct fhir_store {
     struct fhir_rest *rest;
     _Atomic uint64_t *change_counts; /* by type */
 
+    /* What stands beside the resources (extra.c); each NULL when it is not wanted. */
+    bool needs_token;
+    struct fhir_side *side;
+    struct fhir_audit *audit;
+    struct fhir_hooks *hooks;
+    struct fhir_imports *imports;
+
     pthread_mutex_t scratch_lock; /* guards the two below */
     struct vg_arena scratch[FHIR_SCRATCH_COUNT];
     bool is_scratch_lent[FHIR_SCRATCH_COUNT];
@@ -400,7 +407,7 @@ struct fhir_op {
     struct vg_slice id;    /* update and delete */
     struct vg_slice query; /* the condition that finds it; ptr NULL = none */
     struct vg_slice body;
-    struct vg_slice patch; /* update: instead of the body, JSON Patch on what is there */
+    struct vg_slice patch;      /* update: instead of the body, JSON Patch on what is there */
     struct vg_slice full_url;   /* bundle: what others call it */
     const struct vg_json *root; /* bundle: the parsed resource, for the references in it */
     uint64_t if_match;          /* 0 = any */
@@ -447,11 +454,14 @@ enum fhir_prefer {
     FHIR_PREFER_OUTCOME
 };
 
-/* Runs a batch or a transaction; the answer's Bundle is written to `out`. */
+struct fhir_access;
+
+/* Runs a batch or a transaction; the answer's Bundle is written to `out`. `access` is asked for
+ * each entry. */
 VG_CHECK enum vg_status fhir_bundle_run(struct fhir_store *store, struct vg_slice text,
-                                        enum fhir_prefer prefer, struct vg_arena *arena,
-                                        struct vg_buf *out, struct fhir_issue *issue,
-                                        struct vg_err *err);
+                                        enum fhir_prefer prefer, const struct fhir_access *access,
+                                        struct vg_arena *arena, struct vg_buf *out,
+                                        struct fhir_issue *issue, struct vg_err *err);
 /* A searchset or history Bundle. */
 void fhir_bundle_write(struct fhir_store *store, const char *kind, struct vg_slice self_url,
                        struct vg_slice next_url, const struct fhir_results *results,

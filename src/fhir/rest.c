@@ -1,66 +1,32 @@
-/* rest.c -- FHIR's REST interface at /fhir.
+/* rest.c -- FHIR's REST interface at /fhir: a request's way in and its answer's way out.
  *
- * A handler runs in the HTTP loop's thread and only copies the request into a job: a search may
- * take milliseconds and a write waits for its fsync. Sixteen workers run the jobs; writes that run
- * at the same time share one fsync in the engine. The reply is posted back to the loop. A full
- * queue is answered 503 at once.
+ * A handler of the HTTP server runs in the loop's thread and only copies the request into a job: a
+ * search may take milliseconds and a write waits for its fsync. Sixteen workers run the jobs;
+ * writes that run at the same time share one fsync in the engine. The reply is posted back to the
+ * loop. A full queue is answered 503 at once.
  *
- * What may be done with which address is a table (routes). Everything that is answered is JSON; an
- * error is always an OperationOutcome.
+ * Everything that is answered is JSON; an error is always an OperationOutcome.
+ *
+ * Who asks: a bearer token that we gave out ourselves (smart.c) carries scopes; anybody else is the
+ * platform's to know (`may`). With neither, a service that needs tokens answers 401.
  *
  * Threads: a job belongs to the loop until it is queued, to one worker until it is posted back,
  * then to the loop again. If the loop has ended meanwhile, the job is dropped without its reply.
  */
-#include "base/http_server.h"
-#include "base/queue.h"
-#include "fhir/engine.h"
+#include "fhir/audit_int.h"
 #include "fhir/remote_int.h"
+#include "fhir/rest_int.h"
+#include "fhir/smart_int.h"
 
 #include <errno.h>
 #include <inttypes.h>
 #include <stdio.h>
 #include <stdlib.h>
 
-#define WORKERS 16
-#define JOBS_MAX 1024
-#define SEGMENTS_MAX 5
-
-struct fhir_rest {
-    struct fhir_store *store;
-    struct vg_loop *loop;
-    fhir_may *may;
-    void *may_ctx;
-    struct vg_queue queue;
-    void *items[JOBS_MAX];
-    pthread_t threads[WORKERS];
-    size_t thread_count;
-};
-
-struct job;
-typedef void job_handler(struct job *job);
-
-struct job {
-    struct fhir_rest *rest;
-    struct vg_http_request *request; /* touched in the loop's thread only */
-    struct vg_arena arena;           /* all slices below */
-    job_handler *run;
-
-    struct vg_slice method, query, body;
-    unsigned type;
-    struct vg_slice id, version;
-    struct vg_slice accept, content_type, prefer, if_match, if_none_match, if_none_exist;
-    bool is_strict;
-    enum fhir_prefer prefers;
-
-    int http_status;
-    struct vg_buf out;
-    char etag[40], last_modified[40], location[700];
-};
-
 /* ---- answers ---- */
 
-static void outcome(struct job *job, int http_status, const char *code, struct vg_slice expression,
-                    const char *text)
+void fhir_job_outcome(struct fhir_job *job, int http_status, const char *code,
+                      struct vg_slice expression, const char *text)
 {
     struct fhir_issue issue = {http_status, code, expression};
 
@@ -69,22 +35,22 @@ static void outcome(struct job *job, int http_status, const char *code, struct v
     fhir_outcome_write(&job->out, http_status < 400 ? "information" : "error", &issue, text);
 }
 
-/* What a failed call means to the one who asked. */
-static void failed(struct job *job, enum vg_status st, const struct fhir_issue *issue,
-                   const struct vg_err *err)
+void fhir_job_failed(struct fhir_job *job, enum vg_status st, const struct fhir_issue *issue,
+                     const struct vg_err *err)
 {
     if (st == VG_REJECT && issue->http_status) {
-        outcome(job, issue->http_status, issue->code, issue->expression, err->text);
+        fhir_job_outcome(job, issue->http_status, issue->code, issue->expression, err->text);
     } else if (st == VG_REJECT) {
-        outcome(job, 400, "too-costly", (struct vg_slice){0}, err->text);
+        fhir_job_outcome(job, 400, "too-costly", (struct vg_slice){0}, err->text);
     } else if (st == VG_RETRY) {
-        outcome(job, 503, "transient", (struct vg_slice){0}, "the store cannot do this just now");
+        fhir_job_outcome(job, 503, "transient", (struct vg_slice){0},
+                         "the store cannot do this just now");
     } else {
-        outcome(job, 500, "exception", (struct vg_slice){0}, "the store has failed");
+        fhir_job_outcome(job, 500, "exception", (struct vg_slice){0}, "the store has failed");
     }
 }
 
-static void stamp(struct job *job, uint64_t version, int64_t updated_us)
+void fhir_job_stamp(struct fhir_job *job, uint64_t version, int64_t updated_us)
 {
     static const char *const days[] = {"Thu", "Fri", "Sat", "Sun", "Mon", "Tue", "Wed"};
     static const char *const months[] = {"Jan", "Feb", "Mar", "Apr", "May", "Jun",
@@ -99,299 +65,94 @@ static void stamp(struct job *job, uint64_t version, int64_t updated_us)
                    year, (int)(second / 3600), (int)(second / 60 % 60), (int)(second % 60));
 }
 
-static void send_resource(struct job *job, const struct fhir_resource *resource)
+struct vg_slice fhir_job_link(struct fhir_job *job, const char *path, struct vg_slice query)
 {
-    stamp(job, resource->version, resource->last_updated_us);
-    if (resource->is_deleted) {
-        outcome(job, 410, "deleted", (struct vg_slice){0}, "the resource was deleted");
-        return;
-    }
-    if (job->if_none_match.len && vg_slice_is(vg_slice_trim(job->if_none_match), job->etag)) {
-        job->http_status = 304;
-        return;
-    }
-    job->http_status = 200;
-    vg_buf_put(&job->out, resource->body);
-}
-
-static struct vg_slice link_of(struct job *job, const char *path, struct vg_slice query)
-{
-    struct vg_slice base = job->rest->store->base_url;
+    struct vg_slice base = job->store->base_url;
 
     if (query.len == 0)
         return vg_arena_printf(&job->arena, "%.*s/%s", VG_FMT(base), path);
     return vg_arena_printf(&job->arena, "%.*s/%s?%.*s", VG_FMT(base), path, VG_FMT(query));
 }
 
-/* ---- reading ---- */
+/* ---- parameters ---- */
 
-static void run_metadata(struct job *job)
+struct vg_slice fhir_job_param(struct fhir_job *job, const char *name)
 {
-    job->http_status = 200;
-    fhir_capability_write(job->rest->store, &job->out);
-}
+    struct vg_slice rest = job->query, found = {0};
 
-static void run_read(struct job *job)
-{
-    struct fhir_resource resource;
-    struct fhir_issue issue = {0};
-    struct vg_err err = {0};
-    uint64_t version = 0;
-    enum vg_status st = VG_END;
+    while (rest.len) {
+        struct vg_slice value = vg_slice_cut(&rest, '&');
 
-    if (!job->version.len || vg_slice_to_u64(job->version, &version))
-        st = fhir_read(job->rest->store, vg_slice_of(fhir_type_name(job->type)), job->id, version,
-                       &job->arena, &resource, &err);
-    if (st == VG_OK)
-        send_resource(job, &resource);
-    else if (st == VG_END)
-        outcome(job, 404, "not-found", (struct vg_slice){0}, "there is no such resource");
-    else
-        failed(job, st, &issue, &err);
-}
-
-static void run_history(struct job *job)
-{
-    struct fhir_results results;
-    struct fhir_issue issue = {0};
-    struct vg_err err = {0};
-    char path[256];
-    enum vg_status st = fhir_history(job->rest->store, vg_slice_of(fhir_type_name(job->type)),
-                                     job->id, &job->arena, &results, &err);
-
-    if (st == VG_END) {
-        outcome(job, 404, "not-found", (struct vg_slice){0}, "there is no such resource");
-        return;
+        if (vg_slice_is(vg_slice_cut(&value, '='), name))
+            found = vg_url_decode(&job->arena, value, strcmp(name, "_format") != 0);
     }
-    if (st != VG_OK) {
-        failed(job, st, &issue, &err);
-        return;
-    }
-    (void)snprintf(path, sizeof(path), "%s/%.*s/_history", fhir_type_name(job->type),
-                   VG_FMT(job->id));
-    results.has_total = !results.has_more;
-    results.total = results.count;
-    job->http_status = 200;
-    fhir_bundle_write(job->rest->store, "history", link_of(job, path, (struct vg_slice){0}),
-                      (struct vg_slice){0}, &results, &job->out);
+    return found;
 }
 
-static void search(struct job *job, struct vg_slice query, bool is_lastn)
+enum vg_status fhir_job_args(struct fhir_job *job, struct fhir_args *ret_args,
+                             struct fhir_issue *issue, struct vg_err *err)
 {
-    struct fhir_store *store = job->rest->store;
-    struct fhir_results results;
-    struct fhir_issue issue = {0};
-    struct vg_err err = {0};
-    struct vg_slice next = {0};
-    void *view = NULL;
-    const char *path = is_lastn ? "Observation/$lastn" : fhir_type_name(job->type);
-    enum vg_status st = store->engine->view_begin(store->self, &view, &err);
-
-    if (st == VG_OK) {
-        st = is_lastn ? fhir_lastn_in(store, view, query, job->is_strict, &job->arena, &results,
-                                      &issue, &err)
-                      : fhir_search_in(store, view, job->type, query, job->is_strict, &job->arena,
-                                       &results, &issue, &err);
-        store->engine->view_end(store->self, view);
-    }
-    if (st != VG_OK) {
-        failed(job, st, &issue, &err);
-        return;
-    }
-    if (results.next_query.len)
-        next = link_of(job, path, results.next_query);
-    job->http_status = 200;
-    fhir_bundle_write(store, "searchset", link_of(job, path, results.self_query), next, &results,
-                      &job->out);
-}
-
-static void run_search(struct job *job)
-{
-    search(job, job->query, false);
-}
-
-/* The parameters of a POST _search stand in its form, and may stand in the address too. */
-static void run_search_form(struct job *job)
-{
-    struct vg_slice both = job->body;
-    struct vg_slice form = VG_SLICE("application/x-www-form-urlencoded");
-
-    if (job->content_type.len &&
-        !vg_slice_eq_nocase(
-            (struct vg_slice){job->content_type.ptr,
-                              job->content_type.len < form.len ? job->content_type.len : form.len},
-            form)) {
-        outcome(job, 415, "not-supported", (struct vg_slice){0},
-                "the body of _search must be application/x-www-form-urlencoded");
-        return;
-    }
-    if (job->query.len)
-        both = vg_arena_printf(&job->arena, "%.*s&%.*s", VG_FMT(job->query), VG_FMT(job->body));
-    search(job, both, false);
-}
-
-static void run_lastn(struct job *job)
-{
-    search(job, job->query, true);
-}
-
-/* ---- writing ---- */
-
-/* W/"3": one version. */
-static bool take_if_match(struct job *job, struct fhir_op *op)
-{
-    struct vg_slice tag = vg_slice_trim(job->if_match);
-
-    if (tag.len == 0)
-        return true;
-    if (vg_slice_starts(tag, VG_SLICE("W/")))
-        tag = vg_slice_from(tag, 2);
-    if (tag.len > 2 && tag.ptr[0] == '"' && tag.ptr[tag.len - 1] == '"') {
-        tag = (struct vg_slice){tag.ptr + 1, tag.len - 2};
-        /* A version that is no number of ours is not the current one. */
-        if (!vg_slice_to_u64(tag, &op->if_match) || op->if_match == 0)
-            op->if_match = UINT64_MAX;
-        return true;
-    }
-    outcome(job, 400, "value", (struct vg_slice){0}, "If-Match must be one version, as W/\"3\"");
-    return false;
-}
-
-static void write(struct job *job, struct fhir_op *op)
-{
-    struct fhir_issue issue = {0};
-    struct vg_err err = {0};
-    struct fhir_ops ops = {
-        .store = job->rest->store, .ops = op, .count = 1, .arena = &job->arena, .issue = &issue};
+    struct vg_slice rest = job->query;
+    const struct vg_json *list = NULL;
+    struct vg_json *root = NULL;
+    size_t max = 1;
     enum vg_status st;
 
-    op->type = job->type;
-    op->body = job->body;
-    if (!take_if_match(job, op))
-        return;
-    st = fhir_ops_commit(&ops, &err);
-    if (st != VG_OK) {
-        failed(job, st, &issue, &err);
-        return;
+    if (job->body.len) {
+        st = fhir_parse(&job->arena, job->body, &root, issue, err);
+        if (st != VG_OK)
+            return st;
+        if (!vg_slice_is(vg_json_get_text(root, "resourceType"), "Parameters"))
+            return fhir_refuse(issue, err, 400, "invalid", VG_SLICE("resourceType"),
+                               "an operation's body is a Parameters resource");
+        list = vg_json_get(root, "parameter");
+        max += list ? list->count : 0;
     }
-    job->http_status = op->http_status;
-    if (op->version)
-        stamp(job, op->version, op->updated_us);
-    if (op->what == FHIR_OP_DELETE)
-        return;
-    if (op->what == FHIR_OP_CREATE || op->http_status == 201)
-        (void)snprintf(job->location, sizeof(job->location), "%.*s/%s/%.*s/_history/%" PRIu64,
-                       VG_FMT(job->rest->store->base_url), fhir_type_name(op->type), VG_FMT(op->id),
-                       op->version);
-    if (job->prefers == FHIR_PREFER_OUTCOME)
-        outcome(job, op->http_status, "informational", (struct vg_slice){0}, "done");
-    else if (job->prefers != FHIR_PREFER_MINIMAL)
-        vg_buf_put(&job->out, op->stored);
-}
+    for (size_t i = 0; i < rest.len; i++)
+        max += rest.ptr[i] == '&';
+    ret_args->items = vg_arena_alloc(&job->arena, (max + 1) * sizeof(*ret_args->items));
+    ret_args->count = 0;
+    if (!ret_args->items)
+        return vg_fail(err, VG_RETRY, "fhir.memory", 0, "no room for the parameters");
+    while (rest.len) {
+        struct vg_slice value = vg_slice_cut(&rest, '&');
+        struct vg_slice name = vg_slice_cut(&value, '=');
 
-static void run_create(struct job *job)
-{
-    struct fhir_op op = {.what = FHIR_OP_CREATE, .query = job->if_none_exist};
-
-    write(job, &op);
-}
-
-static void run_update(struct job *job)
-{
-    struct fhir_op op = {.what = FHIR_OP_UPDATE, .id = job->id, .needs_body_id = true};
-
-    if (!fhir_id_is_ok(job->id)) {
-        outcome(job, 400, "value", VG_SLICE("id"), "id must be 1 to 64 of A-Z a-z 0-9 - .");
-        return;
+        ret_args->items[ret_args->count++] = (struct fhir_arg){
+            vg_url_decode(&job->arena, name, true), vg_url_decode(&job->arena, value, true), NULL};
     }
-    op.is_if_none_match = vg_slice_is(vg_slice_trim(job->if_none_match), "*");
-    write(job, &op);
-}
+    for (const struct vg_json *one = list ? list->child : NULL; one; one = one->next) {
+        struct fhir_arg *arg = &ret_args->items[ret_args->count++];
 
-static void run_conditional_update(struct job *job)
-{
-    struct fhir_op op = {.what = FHIR_OP_UPDATE, .query = job->query};
-
-    if (job->query.len == 0)
-        outcome(job, 400, "required", (struct vg_slice){0},
-                "an update needs an id, or a condition that finds it");
-    else
-        write(job, &op);
-}
-
-static void run_delete(struct job *job)
-{
-    struct fhir_op op = {.what = FHIR_OP_DELETE, .id = job->id};
-
-    if (!fhir_id_is_ok(job->id))
-        outcome(job, 404, "not-found", (struct vg_slice){0}, "there is no such resource");
-    else
-        write(job, &op);
-}
-
-static void run_bundle(struct job *job)
-{
-    struct fhir_issue issue = {0};
-    struct vg_err err = {0};
-    enum vg_status st = fhir_bundle_run(job->rest->store, job->body, job->prefers, &job->arena,
-                                        &job->out, &issue, &err);
-
-    job->http_status = 200;
-    if (st != VG_OK)
-        failed(job, st, &issue, &err);
-}
-
-/* ---- which is which ---- */
-
-/* Segments of the address: T a type, I an id, V a version; others are themselves. HEAD is GET. */
-static const struct {
-    const char *method, *path;
-    job_handler *run;
-    bool has_resource; /* the body is FHIR JSON */
-} routes[] = {
-    {"POST", "", run_bundle, true},
-    {"GET", "metadata", run_metadata, false},
-    {"GET", "Observation/$lastn", run_lastn, false},
-    {"POST", "T/_search", run_search_form, false},
-    {"GET", "T", run_search, false},
-    {"POST", "T", run_create, true},
-    {"PUT", "T", run_conditional_update, true},
-    {"GET", "T/I", run_read, false},
-    {"PUT", "T/I", run_update, true},
-    {"DELETE", "T/I", run_delete, false},
-    {"GET", "T/I/_history", run_history, false},
-    {"GET", "T/I/_history/V", run_read, false},
-};
-
-static bool path_fits(struct vg_slice pattern, struct vg_slice path, struct job *job)
-{
-    unsigned type = 0;
-    struct vg_slice id = {0}, version = {0};
-
-    while (pattern.len || path.len) {
-        struct vg_slice want = vg_slice_cut(&pattern, '/'), got = vg_slice_cut(&path, '/');
-
-        if (vg_slice_is(want, "T")) {
-            type = fhir_type_find(got);
-            if (!type)
-                return false;
-        } else if (vg_slice_is(want, "I")) {
-            id = got;
-            if (got.len == 0 || got.ptr[0] == '$' || got.ptr[0] == '_')
-                return false;
-        } else if (vg_slice_is(want, "V")) {
-            version = got;
-            if (got.len == 0)
-                return false;
-        } else if (!vg_slice_eq(want, got)) {
-            return false;
-        }
+        arg->name = vg_json_get_text(one, "name");
+        for (const struct vg_json *member = one->child; member; member = member->next)
+            if (vg_slice_starts(member->name, VG_SLICE("value")) ||
+                vg_slice_is(member->name, "resource"))
+                arg->value = member;
+        if (arg->value)
+            arg->text = arg->value->type == VG_JSON_STRING || arg->value->type == VG_JSON_NUMBER
+                            ? arg->value->text
+                            : arg->value->source;
     }
-    job->type = type;
-    job->id = id;
-    job->version = version;
-    return true;
+    return VG_OK;
 }
+
+const struct fhir_arg *fhir_arg_find(const struct fhir_args *args, const char *name)
+{
+    for (size_t i = 0; i < args->count; i++)
+        if (vg_slice_is(args->items[i].name, name))
+            return &args->items[i];
+    return NULL;
+}
+
+struct vg_slice fhir_arg_text(const struct fhir_args *args, const char *name)
+{
+    const struct fhir_arg *arg = fhir_arg_find(args, name);
+
+    return arg ? arg->text : (struct vg_slice){0};
+}
+
+/* ---- what is spoken ---- */
 
 /* The kinds of JSON that we speak; `*` when a client takes anything. */
 static bool is_json(struct vg_slice media)
@@ -413,10 +174,14 @@ static bool is_json(struct vg_slice media)
         struct vg_slice value = vg_slice_trim(vg_slice_cut(&rest, ';'));
         struct vg_slice key = vg_slice_cut(&value, '=');
 
+        if (value.len > 1 && value.ptr[0] == '"' && value.ptr[value.len - 1] == '"')
+            value = (struct vg_slice){value.ptr + 1, value.len - 2};
         if (vg_slice_eq_nocase(key, VG_SLICE("fhirVersion")))
             is_known = vg_slice_is(value, "4.0") || vg_slice_is(value, "4.0.1");
-        else if (vg_slice_eq_nocase(key, VG_SLICE("q")) && !vg_slice_is(media, "*/*"))
-            is_known = !vg_slice_is(value, "0") && !vg_slice_is(value, "0.0");
+        else if (vg_slice_eq_nocase(key, VG_SLICE("charset")))
+            is_known = vg_slice_eq_nocase(value, VG_SLICE("utf-8"));
+        else if (vg_slice_eq_nocase(key, VG_SLICE("q")))
+            is_known = !vg_slice_is(value, "0") && !vg_slice_starts(value, VG_SLICE("0.0"));
     }
     return is_known;
 }
@@ -431,7 +196,12 @@ static bool accepts_json(struct vg_slice accept)
     return false;
 }
 
-static void read_prefer(struct job *job)
+static bool is_media(struct vg_slice content_type, const char *name)
+{
+    return vg_slice_eq_nocase(vg_slice_trim(vg_slice_cut(&content_type, ';')), vg_slice_of(name));
+}
+
+static void read_prefer(struct fhir_job *job)
 {
     struct vg_slice rest = job->prefer;
 
@@ -442,6 +212,7 @@ static void read_prefer(struct job *job)
             struct vg_slice wish = vg_slice_trim(vg_slice_cut(&one, ';'));
 
             job->is_strict |= vg_slice_is(wish, "handling=strict");
+            job->is_async |= vg_slice_is(wish, "respond-async");
             if (vg_slice_is(wish, "return=minimal"))
                 job->prefers = FHIR_PREFER_MINIMAL;
             else if (vg_slice_is(wish, "return=representation"))
@@ -452,33 +223,91 @@ static void read_prefer(struct job *job)
     }
 }
 
-/* _format beats Accept, and never speaks of the body that was sent. */
-static bool negotiate(struct job *job, bool has_resource)
+static bool body_fits(struct fhir_job *job)
 {
-    struct vg_slice rest = job->query, format = {0};
-
-    while (rest.len) {
-        struct vg_slice value = vg_slice_cut(&rest, '&');
-
-        if (vg_slice_is(vg_slice_cut(&value, '='), "_format"))
-            format = vg_url_decode(&job->arena, value, false);
+    switch (job->route->body) {
+    case FHIR_BODY_NONE:
+        return true;
+    case FHIR_BODY_RESOURCE:
+        return job->content_type.len == 0 || is_json(job->content_type);
+    case FHIR_BODY_PATCH:
+        return is_media(job->content_type, "application/json-patch+json");
+    case FHIR_BODY_FORM:
+        return job->content_type.len == 0 ||
+               is_media(job->content_type, "application/x-www-form-urlencoded");
     }
+    return false;
+}
+
+/* _format beats Accept, and never speaks of the body that was sent. */
+static bool negotiate(struct fhir_job *job)
+{
+    static const char *const wanted[] = {
+        [FHIR_BODY_NONE] = "",
+        [FHIR_BODY_RESOURCE] = "the body must be application/fhir+json of FHIR 4.0",
+        [FHIR_BODY_PATCH] = "a patch must be application/json-patch+json",
+        [FHIR_BODY_FORM] = "the body must be application/x-www-form-urlencoded",
+    };
+    struct vg_slice format = fhir_job_param(job, "_format");
+
+    job->is_pretty = vg_slice_is(fhir_job_param(job, "_pretty"), "true");
     if (format.len ? !is_json(format) : !accepts_json(job->accept)) {
-        outcome(job, 406, "not-supported", (struct vg_slice){0},
-                "only application/fhir+json of FHIR 4.0 is spoken here");
+        fhir_job_outcome(job, 406, "not-supported", (struct vg_slice){0},
+                         "only application/fhir+json of FHIR 4.0 is spoken here");
         return false;
     }
-    if (has_resource && job->content_type.len && !is_json(job->content_type)) {
-        outcome(job, 415, "not-supported", (struct vg_slice){0},
-                "the body must be application/fhir+json of FHIR 4.0");
+    if (!body_fits(job)) {
+        fhir_job_outcome(job, 415, "not-supported", (struct vg_slice){0}, wanted[job->route->body]);
         return false;
     }
     return true;
 }
 
+/* Blanks between the tokens, for people: the tokens stay as they are. */
+static void make_pretty(struct vg_buf *text)
+{
+    static const char blanks[] =
+        "\n                                                                ";
+    struct vg_buf out;
+    size_t depth = 0;
+    bool is_in_string = false;
+
+    vg_buf_init(&out, text->limit_bytes);
+    for (size_t i = 0; i < text->len; i++) {
+        char c = text->ptr[i], next = i + 1 < text->len ? text->ptr[i + 1] : '\0';
+        bool is_open = c == '{' || c == '[', is_close = c == '}' || c == ']';
+        size_t indent;
+
+        if (is_in_string) {
+            vg_buf_put_byte(&out, (uint8_t)c);
+            if (c == '\\')
+                vg_buf_put_byte(&out, (uint8_t)text->ptr[++i]);
+            is_in_string = c != '"';
+            continue;
+        }
+        if (c == ' ' || c == '\n' || c == '\t' || c == '\r')
+            continue;
+        depth -= is_close && depth > 0;
+        indent = 1 + 2 * (depth < 31 ? depth : 31);
+        if (is_close && out.len && out.ptr[out.len - 1] != '{' && out.ptr[out.len - 1] != '[')
+            vg_buf_put(&out, (struct vg_slice){blanks, indent});
+        vg_buf_put_byte(&out, (uint8_t)c);
+        depth += is_open;
+        indent = 1 + 2 * (depth < 31 ? depth : 31);
+        if (c == ',' || (is_open && next != '}' && next != ']'))
+            vg_buf_put(&out, (struct vg_slice){blanks, indent});
+        if (c == ':')
+            vg_buf_put_byte(&out, ' ');
+        is_in_string = c == '"';
+    }
+    vg_buf_put_byte(&out, '\n');
+    vg_buf_fini(text);
+    *text = out;
+}
+
 /* ---- the way through the threads ---- */
 
-static void job_free(struct job *job)
+static void job_free(struct fhir_job *job)
 {
     if (!job)
         return;
@@ -490,125 +319,226 @@ static void job_free(struct job *job)
 /* In the loop's thread. */
 static void job_reply(void *ctx)
 {
-    struct job *job = ctx;
+    struct fhir_job *job = ctx;
+    const struct {
+        const char *name, *value;
+    } headers[] = {{"ETag", job->etag},
+                   {"Last-Modified", job->last_modified},
+                   {"Location", job->location},
+                   {"Content-Location", job->content_location},
+                   {"Allow", job->allow},
+                   {"WWW-Authenticate", job->authenticate ? job->authenticate : ""},
+                   {"Retry-After", job->http_status == 503 ? "1" : ""}};
 
     if (!vg_buf_ok(&job->out))
-        outcome(job, 500, "too-costly", (struct vg_slice){0}, "the answer is too large");
-    if (job->etag[0])
-        vg_http_add_header(job->request, "ETag", vg_slice_of(job->etag));
-    if (job->last_modified[0])
-        vg_http_add_header(job->request, "Last-Modified", vg_slice_of(job->last_modified));
-    if (job->location[0])
-        vg_http_add_header(job->request, "Location", vg_slice_of(job->location));
-    if (job->http_status == 503)
-        vg_http_add_header(job->request, "Retry-After", VG_SLICE("1"));
+        fhir_job_outcome(job, 500, "too-costly", (struct vg_slice){0}, "the answer is too large");
+    for (size_t i = 0; i < sizeof(headers) / sizeof(headers[0]); i++)
+        if (headers[i].value[0])
+            vg_http_add_header(job->request, headers[i].name, vg_slice_of(headers[i].value));
     vg_http_reply(job->request, job->http_status,
-                  job->out.len ? "application/fhir+json; charset=utf-8" : NULL,
+                  job->out.len == 0       ? NULL
+                  : job->content_type_out ? job->content_type_out
+                                          : "application/fhir+json; charset=utf-8",
                   vg_buf_slice(&job->out));
     job_free(job);
+}
+
+/* Whose scopes these are, and whether they suffice. */
+static bool is_allowed(struct fhir_job *job)
+{
+    enum vg_status st;
+    struct vg_err err = {0};
+
+    if (job->route->right == 0)
+        return true;
+    if (!job->access.is_all) {
+        st = job->bearer.len ? fhir_smart_access(job->store, job->bearer, &job->access, &err)
+                             : VG_END;
+        if (st == VG_END) {
+            job->authenticate = job->bearer.len ? "Bearer error=\"invalid_token\"" : "Bearer";
+            fhir_job_outcome(job, 401, "login", (struct vg_slice){0},
+                             "a valid bearer token is needed");
+            return false;
+        }
+        if (st != VG_OK) {
+            fhir_job_failed(job, VG_RETRY, &(struct fhir_issue){0}, &err);
+            return false;
+        }
+    }
+    if (job->route->right == '*' || fhir_access_allows(&job->access, job->route->right, job->type))
+        return true;
+    job->authenticate = "Bearer error=\"insufficient_scope\"";
+    fhir_job_outcome(job, 403, "forbidden", (struct vg_slice){0},
+                     "the token's scopes do not allow this");
+    return false;
 }
 
 static void *worker(void *ctx)
 {
     struct fhir_rest *rest = ctx;
-    struct job *job;
+    struct fhir_job *job;
 
     while ((job = vg_queue_pop(&rest->queue))) {
-        job->run(job);
+        if (is_allowed(job))
+            job->route->run(job);
+        if (job->is_pretty && job->out.len && vg_buf_ok(&job->out))
+            make_pretty(&job->out);
+        fhir_audit_add(rest->store, job);
         if (!vg_loop_post(rest->loop, job_reply, job))
             job_free(job); /* the loop has ended: nobody is left to be answered */
     }
     return NULL;
 }
 
-static bool copy(struct job *job, struct vg_slice from, struct vg_slice *ret_to)
+static bool copy(struct fhir_job *job, struct vg_slice from, struct vg_slice *ret_to)
 {
     *ret_to = from.len ? vg_arena_dup(&job->arena, from) : (struct vg_slice){0};
     return from.len == 0 || ret_to->ptr;
 }
 
-static struct job *job_make(struct fhir_rest *rest, struct vg_http_request *request)
+static struct fhir_job *job_make(struct fhir_rest *rest, struct vg_http_request *request)
 {
-    struct job *job = calloc(1, sizeof(*job));
+    struct fhir_job *job = calloc(1, sizeof(*job));
+    struct vg_slice auth = vg_http_header(request, "Authorization");
 
     if (!job)
         return NULL;
     job->rest = rest;
+    job->store = rest->store;
     job->request = request;
+    job->began_us = vg_now_us();
     vg_arena_init(&job->arena, FHIR_SCRATCH_BYTES_MAX);
     vg_buf_init(&job->out, FHIR_SCRATCH_BYTES_MAX);
+    auth = auth.len > 7 && vg_slice_eq_nocase((struct vg_slice){auth.ptr, 7}, VG_SLICE("Bearer "))
+               ? vg_slice_trim(vg_slice_from(auth, 7))
+               : (struct vg_slice){0};
     if (copy(job, vg_http_method(request), &job->method) &&
         copy(job, vg_http_query(request), &job->query) &&
-        copy(job, vg_http_body(request), &job->body) &&
+        copy(job, vg_http_body(request), &job->body) && copy(job, auth, &job->bearer) &&
+        copy(job, vg_http_peer(request), &job->peer) &&
         copy(job, vg_http_header(request, "Accept"), &job->accept) &&
         copy(job, vg_http_header(request, "Content-Type"), &job->content_type) &&
         copy(job, vg_http_header(request, "Prefer"), &job->prefer) &&
         copy(job, vg_http_header(request, "If-Match"), &job->if_match) &&
         copy(job, vg_http_header(request, "If-None-Match"), &job->if_none_match) &&
-        copy(job, vg_http_header(request, "If-None-Exist"), &job->if_none_exist))
+        copy(job, vg_http_header(request, "If-Modified-Since"), &job->if_modified_since) &&
+        copy(job, vg_http_header(request, "If-None-Exist"), &job->if_none_exist) &&
+        copy(job, vg_slice_from(vg_http_path(request), sizeof("/fhir") - 1), &job->path))
         return job;
     job_free(job);
     return NULL;
 }
 
-/* Fills job->run and what the address says; else answers. */
-static bool route(struct job *job, struct vg_slice path)
+/* "GET, HEAD, POST": what may be done with an address. */
+static void list_methods(struct fhir_job *job, struct vg_slice path)
+{
+    size_t len = 0;
+
+    for (size_t i = 0; i < fhir_route_count; i++) {
+        const char *method = fhir_routes[i].method;
+
+        if (!fhir_path_fits(fhir_routes[i].path, path, job) ||
+            (fhir_routes[i].interaction &&
+             !fhir_policy_allows(job->type, fhir_routes[i].interaction)) ||
+            strstr(job->allow, method))
+            continue;
+        len += (size_t)snprintf(job->allow + len, sizeof(job->allow) - len, "%s%s%s",
+                                len ? ", " : "", method, strcmp(method, "GET") ? "" : ", HEAD");
+    }
+    if (len)
+        (void)snprintf(job->allow + len, sizeof(job->allow) - len, ", OPTIONS");
+}
+
+/* Fills job->route and what the address says; else answers. */
+static bool route(struct fhir_job *job, struct vg_slice path)
 {
     struct vg_slice method = job->method;
-    bool is_known = false;
+    const struct fhir_route *found = NULL;
 
     if (vg_slice_is(method, "HEAD"))
         method = VG_SLICE("GET");
-    for (size_t i = 0; i < sizeof(routes) / sizeof(routes[0]); i++) {
-        if (!path_fits(vg_slice_of(routes[i].path), path, job))
-            continue;
-        is_known = true;
-        if (vg_slice_is(method, routes[i].method)) {
-            job->run = routes[i].run;
-            return negotiate(job, routes[i].has_resource);
-        }
-    }
-    if (is_known)
-        outcome(job, 405, "not-supported", (struct vg_slice){0},
-                "this method is not supported for this address");
+    for (size_t i = 0; i < fhir_route_count && !found; i++)
+        if (vg_slice_is(method, fhir_routes[i].method) &&
+            fhir_path_fits(fhir_routes[i].path, path, job))
+            found = &fhir_routes[i];
+    job->route = found;
+    if (found && (!found->interaction || fhir_policy_allows(job->type, found->interaction)))
+        return negotiate(job);
+    list_methods(job, path);
+    job->route = NULL;
+    if (job->allow[0] && vg_slice_is(method, "OPTIONS"))
+        job->http_status = 204;
+    else if (job->allow[0])
+        fhir_job_outcome(job, 405, "not-supported", (struct vg_slice){0},
+                         "this method is not supported for this address");
     else
-        outcome(job, 404, "not-found", (struct vg_slice){0},
-                "there is nothing at this address; names of types begin with a capital letter");
+        fhir_job_outcome(
+            job, 404, path.len && memchr(path.ptr, '$', path.len) ? "not-supported" : "not-found",
+            (struct vg_slice){0},
+            "there is nothing at this address; names of types begin with a capital "
+            "letter, /metadata lists what there is");
     return false;
+}
+
+void fhir_rest_name_caller(struct fhir_store *store, struct vg_slice name)
+{
+    struct fhir_job *job = store->rest ? store->rest->asking : NULL;
+
+    if (job && !vg_slice_to_cstr(name, job->access.caller, sizeof(job->access.caller)))
+        job->access.caller[0] = '\0';
+}
+
+/* The platform's word, for whoever has no token of ours. False: it has replied. */
+static bool ask_platform(struct fhir_job *job, struct vg_slice type)
+{
+    struct fhir_rest *rest = job->rest;
+    bool is_ours = fhir_smart_is_token(job->bearer), may_go_on = true;
+
+    if (job->route->right == 0 || is_ours)
+        return true;
+    if (!rest->may) {
+        job->access.is_all = !rest->store->needs_token;
+        return true;
+    }
+    rest->asking = job;
+    may_go_on = rest->may(job->request, job->method.ptr, type, rest->may_ctx);
+    rest->asking = NULL;
+    job->access.is_all = true;
+    return may_go_on;
 }
 
 static void on_request(struct vg_http_request *request, void *ctx)
 {
     struct fhir_rest *rest = ctx;
-    struct job *job = job_make(rest, request);
+    struct fhir_job *job = job_make(rest, request);
     struct vg_slice path, type;
 
     if (!job) {
         vg_http_reply_error(request, 503, "fhir.memory", "no room for the request");
         return;
     }
-    if (!copy(job, vg_slice_from(vg_http_path(request), sizeof("/fhir") - 1), &path))
-        path = (struct vg_slice){0};
+    path = job->path;
     while (path.len && path.ptr[0] == '/')
         path = vg_slice_from(path, 1);
     while (path.len && path.ptr[path.len - 1] == '/')
         path.len--;
+    job->path = path;
     type = path;
     type = vg_slice_cut(&type, '/');
     if (!fhir_type_find(type))
         type = VG_SLICE("");
-    if (rest->may && !vg_slice_is(path, "metadata") &&
-        !rest->may(request, job->method.ptr, type, rest->may_ctx)) {
-        job_free(job); /* `may` has replied */
-        return;
-    }
     read_prefer(job);
     if (!route(job, path)) {
         job_reply(job);
         return;
     }
+    if (!ask_platform(job, type)) {
+        job_free(job); /* `may` has replied */
+        return;
+    }
     if (!vg_queue_try_push(&rest->queue, job)) {
-        outcome(job, 503, "throttled", (struct vg_slice){0}, "too many requests are waiting");
+        fhir_job_outcome(job, 503, "throttled", (struct vg_slice){0},
+                         "too many requests are waiting");
         job_reply(job);
     }
 }
@@ -640,9 +570,9 @@ enum vg_status fhir_rest_mount(struct fhir_store *store, struct vg_http_server *
     rest->loop = loop;
     rest->may = may;
     rest->may_ctx = may_ctx;
-    vg_queue_init(&rest->queue, rest->items, JOBS_MAX);
+    vg_queue_init(&rest->queue, rest->items, FHIR_JOBS_MAX);
     store->rest = rest; /* closed with the store, also when what follows fails */
-    for (; rest->thread_count < WORKERS; rest->thread_count++)
+    for (; rest->thread_count < FHIR_WORKERS; rest->thread_count++)
         if (pthread_create(&rest->threads[rest->thread_count], NULL, worker, rest) != 0)
             return vg_fail(err, VG_RETRY, "fhir.thread", errno, "a worker did not start");
     st = vg_http_route(server, "*", "/fhir", on_request, rest, err);

@@ -91,6 +91,7 @@ static struct vg_slice at(const struct vg_json *root, const char *where)
 }
 
 #define FHIR_JSON "Content-Type: application/fhir+json"
+#define JSON_PATCH "Content-Type: application/json-patch+json"
 #define P1                                                                                         \
     "{\"resourceType\":\"Patient\",\"id\":\"p1\",\"identifier\":[{\"system\":\"urn:mrn\","         \
     "\"value\":\"1\"}]}"
@@ -182,8 +183,31 @@ static void test_conversation(void)
          406, "", "", ""},
         {"XML is not read", "POST", "/Patient", "Content-Type: application/fhir+xml", "<Patient/>",
          415, "", "", ""},
-        {"no PATCH", "PATCH", "/Patient/p1", FHIR_JSON, "[]", 405, "", "", ""},
-        {"no deleting by condition", "DELETE", "/Patient?identifier=1", NULL, "", 405, "", "", ""},
+        {"a patch has a type of its own", "PATCH", "/Patient/p1", FHIR_JSON, "[]", 415, "", "", ""},
+        {"a patch", "PATCH", "/Patient/p9", JSON_PATCH,
+         "[{\"op\":\"test\",\"path\":\"/identifier/0/value\",\"value\":\"2\"},"
+         "{\"op\":\"add\",\"path\":\"/active\",\"value\":true}]",
+         200, "W/\"2\"", "active", "true"},
+        {"its test fails", "PATCH", "/Patient/p9", JSON_PATCH,
+         "[{\"op\":\"test\",\"path\":\"/active\",\"value\":false}]", 422, "", "issue.0.severity",
+         "error"},
+        {"a patch may not change the id", "PATCH", "/Patient/p9", JSON_PATCH,
+         "[{\"op\":\"replace\",\"path\":\"/id\",\"value\":\"p8\"}]", 422, "", "", ""},
+        {"a patch makes no bad resource", "PATCH", "/Patient/p9", JSON_PATCH,
+         "[{\"op\":\"add\",\"path\":\"/gender\",\"value\":\"x\"}]", 400, "", "issue.0.expression.0",
+         "Patient.gender"},
+        {"a patch of nothing", "PATCH", "/Patient/none", JSON_PATCH, "[]", 404, "", "", ""},
+        {"the history of a type", "GET", "/Patient/_history?_count=1", NULL, "", 200, "",
+         "link.1.relation", "next"},
+        {"deleting by a condition that nobody meets", "DELETE", "/Patient?identifier=urn:mrn|77",
+         NULL, "", 204, "", "", ""},
+        {"deleting by a condition", "DELETE", "/Patient?identifier=urn:mrn|2", NULL, "", 204,
+         "W/\"3\"", "", ""},
+        {"a method that is not there", "PUT", "/metadata", FHIR_JSON, "", 405, "", "issue.0.code",
+         "not-supported"},
+        {"validation answers 200", "POST", "/Patient/$validate", FHIR_JSON,
+         "{\"resourceType\":\"Patient\",\"gender\":\"x\"}", 200, "", "issue.0.severity", "error"},
+        {"nobody changes an AuditEvent", "DELETE", "/AuditEvent/a1", NULL, "", 405, "", "", ""},
         {"not for you", "GET", "/AuditEvent", NULL, "", 403, "", "error.code", "test.no"},
         {"delete", "DELETE", "/Patient/p1", NULL, "", 204, "W/\"4\"", "", ""},
         {"delete again", "DELETE", "/Patient/p1", NULL, "", 204, "", "", ""},

@@ -5,8 +5,12 @@
  */
 #include "base/http_server.h"
 #include "base/map.h"
+#include "fhir/audit_int.h"
 #include "fhir/engine.h"
+#include "fhir/import_int.h"
 #include "fhir/remote_int.h"
+#include "fhir/side_int.h"
+#include "fhir/subscription_int.h"
 #include "fhir/tables.h"
 
 #include <inttypes.h>
@@ -17,6 +21,24 @@
 #define FHIR_SCRATCH_KEPT_BYTES ((size_t)16 << 20)
 
 const struct fhir_engine *const fhir_engines[] = {&fhir_engine_sqlite, NULL};
+
+/* What stands beside the resources. */
+static enum vg_status open_beside(struct fhir_store *store, const struct fhir_config *config,
+                                  struct vg_err *err)
+{
+    enum vg_status st = VG_OK;
+
+    store->needs_token = config->needs_token;
+    if (config->side_path)
+        st = fhir_side_open(config->side_path, &store->side, err);
+    if (st == VG_OK && config->audit_path)
+        st = fhir_audit_open(store, config->audit_path, &store->audit, err);
+    if (st == VG_OK && config->side_path && store->engine->changes)
+        st = fhir_hooks_open(store, config, &store->hooks, err);
+    if (st == VG_OK && config->side_path && config->import_dir && *config->import_dir)
+        st = fhir_imports_open(store, config->import_dir, &store->imports, err);
+    return st;
+}
 
 enum vg_status fhir_open(const struct fhir_config *config, struct fhir_store **ret_store,
                          struct vg_err *err)
@@ -58,6 +80,8 @@ enum vg_status fhir_open(const struct fhir_config *config, struct fhir_store **r
 
     own.base_url = base;
     st = store->engine->open(&own, &store->self, err);
+    if (st == VG_OK)
+        st = open_beside(store, config, err);
     if (st == VG_OK) {
         *ret_store = store;
         store = NULL;
@@ -71,10 +95,15 @@ void fhir_close(struct fhir_store *store)
 {
     if (!store)
         return;
+    /* Who writes or asks comes before what is written to. */
     fhir_rest_close(store->rest);
+    fhir_imports_close(store->imports);
+    fhir_hooks_close(store->hooks);
+    fhir_audit_close(store->audit);
     remote_close(store->remote);
     if (store->engine)
         store->engine->close(store->self);
+    fhir_side_close(store->side);
     free((void *)(uintptr_t)store->base_url.ptr);
     free(store->change_counts);
     for (size_t i = 0; i < FHIR_SCRATCH_COUNT; i++)
