@@ -316,10 +316,13 @@ enum vg_status device_mapping_load(struct mapping_errors *errors,
             if (mapping_is_type(vg_json_text(type), kinds[i].name, kinds[i].allows_suffix))
                 loader.kind = &kinds[i];
         if (!loader.kind) {
+            /* The reference tells the template's place, not its type's. */
+            if (errors->is_medtech && loader.template)
+                type = loader.template;
             mapping_error_add(errors, type ? type : at,
                               "expected CalculatedContent, JsonPathContent, IotJsonPathContent or "
                               "IotCentralJsonPathContent as templateType, found '%.*s'",
-                              VG_FMT(vg_json_text(type)));
+                              VG_FMT(vg_json_text(mapping_get(at, "templateType"))));
         } else if (!t || !vg_json_is(loader.template, VG_JSON_OBJECT)) {
             mapping_error_add(errors, loader.template ? loader.template : at,
                               "expected an object as template");

@@ -450,6 +450,7 @@ enum vg_status fhir_mapping_load(struct mapping_errors *errors,
         const struct vg_json *type = mapping_get(at, "templateType");
         const struct vg_json *body = mapping_get(at, "template"), *name;
         struct fhir_template *t = vg_arena_alloc(errors->arena, sizeof(*t));
+        size_t count = errors->count;
 
         if (!mapping_is_type(vg_json_text(type), "CodeValueFhir", true)) {
             mapping_error_add(errors, type ? type : at,
@@ -471,6 +472,8 @@ enum vg_status fhir_mapping_load(struct mapping_errors *errors,
             mapping_error_add(errors, name, "a second template for type '%.*s'",
                               VG_FMT(t->type_name));
         load_template(errors, body, t);
+        if (errors->count > count)
+            continue; /* it is no first one for another of its type */
         *tail = t;
         tail = &t->next;
     }
