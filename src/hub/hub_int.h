@@ -326,6 +326,11 @@ bool mllp_is_served(const struct hub_config *config);
 bool mllp_accept(struct conn *conn, const struct sockaddr *address);
 void mllp_begin(struct conn *conn); /* TLS is through, or there is none */
 size_t mllp_parse(struct conn *conn, struct vg_slice data);
+/* What `data` (not empty) begins with, and how many bytes of it that is; the message lies between
+ * its two marks. MORE and LARGE: the end has not come; LARGE: nor may it. */
+enum mllp_frame { MLLP_MORE, MLLP_BETWEEN, MLLP_LOST_END, MLLP_LARGE, MLLP_WHOLE };
+enum mllp_frame mllp_frame_peek(struct vg_slice data, size_t size_max, struct vg_slice *ret_message,
+                                size_t *ret_len);
 void mllp_answer(struct answer *answer, enum vg_status status);
 void mllp_ack_free(struct mllp_ack *ack);
 

@@ -142,7 +142,7 @@ static const struct sender *find_sender(const struct mllp *mllp, const struct so
 
 static void set_id(struct conn *conn, const char *id)
 {
-    (void)snprintf(conn->id, sizeof(conn->id), "%s", id);
+    (void)vg_slice_to_cstr(vg_slice_of(id), conn->id, sizeof(conn->id));
     conn->id_len = (uint8_t)strlen(conn->id);
 }
 
@@ -453,38 +453,58 @@ static void note_lost_end(struct conn *conn)
            "%s from %s: a frame began inside another one", conn->id, conn->peer);
 }
 
+enum mllp_frame mllp_frame_peek(struct vg_slice data, size_t size_max, struct vg_slice *ret_message,
+                                size_t *ret_len)
+{
+    const char *start = memchr(data.ptr, START_BLOCK, data.len), *end, *again;
+    size_t len;
+
+    *ret_message = (struct vg_slice){0};
+    if (start != data.ptr) {
+        *ret_len = start ? (size_t)(start - data.ptr) : data.len;
+        return MLLP_BETWEEN;
+    }
+    end = memchr(data.ptr, END_BLOCK, data.len);
+    len = end ? (size_t)(end - data.ptr) : data.len;
+    again = len > 1 ? memchr(data.ptr + 1, START_BLOCK, len - 1) : NULL;
+    *ret_len = again ? (size_t)(again - data.ptr) : len + 1;
+    *ret_message = (struct vg_slice){data.ptr + 1, len - 1};
+    if (again)
+        return MLLP_LOST_END;
+    if (len - 1 > size_max)
+        return MLLP_LARGE;
+    return end ? MLLP_WHOLE : MLLP_MORE;
+}
+
 /* Takes one frame, or what stands before it, from the begin of `data`; 0: it has not come whole, or
  * has to wait. */
 static size_t take_one(struct conn *conn, struct vg_slice data)
 {
-    uint32_t size_max = conn->loop->hub->config.payload_bytes_max;
-    const char *start = memchr(data.ptr, START_BLOCK, data.len), *end;
+    const struct hub_config *config = &conn->loop->hub->config;
+    struct vg_slice message;
     size_t len;
 
-    if (start != data.ptr) {
-        len = start ? (size_t)(start - data.ptr) : data.len;
+    switch (mllp_frame_peek(data, config->payload_bytes_max, &message, &len)) {
+    case MLLP_MORE:
+        return 0;
+    case MLLP_BETWEEN:
         note_garbage(conn, (struct vg_slice){data.ptr, len});
         return len;
-    }
-    end = memchr(data.ptr, END_BLOCK, data.len);
-    len = end ? (size_t)(end - data.ptr) : data.len;
-    start = len > 1 ? memchr(data.ptr + 1, START_BLOCK, len - 1) : NULL;
-    if (start) {
+    case MLLP_LOST_END:
         note_lost_end(conn);
-        return (size_t)(start - data.ptr);
-    }
-    if (len - 1 > size_max) {
-        refuse_large(conn, (struct vg_slice){data.ptr + 1, size_max});
+        return len;
+    case MLLP_LARGE:
+        refuse_large(conn, (struct vg_slice){message.ptr, config->payload_bytes_max});
         return data.len;
+    case MLLP_WHOLE:
+        break;
     }
-    if (!end)
-        return 0;
-    if (!turn_has_room(conn->loop) || conn->inflight >= conn->loop->hub->config.inflight_max) {
+    if (!turn_has_room(conn->loop) || conn->inflight >= config->inflight_max) {
         conn_stall(conn);
         return 0;
     }
-    take_message(conn, (struct vg_slice){data.ptr + 1, len - 1});
-    return len + 1;
+    take_message(conn, message);
+    return len;
 }
 
 size_t mllp_parse(struct conn *conn, struct vg_slice data)
