@@ -86,6 +86,8 @@ static void check_against(void *ctx, struct vg_slice type_name, struct vg_slice 
                           VG_FMT(type_name), VG_FMT(vg_buf_slice(&list)));
     } else if (t && value_name.ptr && !has_value(t, value_name)) {
         list_values(t, &list);
+        if (list.len == 0)
+            vg_buf_put(&list, VG_SLICE("none"));
         mapping_error_add(&d->warnings, at,
                           "the FHIR mapping's template '%.*s' does not use the value '%.*s'; it "
                           "uses: %.*s",
@@ -307,16 +309,37 @@ static struct vg_slice convert(struct debugger *d, const struct measurement *m, 
     return json;
 }
 
+#define PLACES 64
+
+/* Where an expression stands. A message may fail on few of them very often, and each look is at the
+ * whole file. */
+static struct vg_json_place place_of(const struct debugger *d, const struct vg_json *at,
+                                     const struct vg_json *known[static PLACES],
+                                     struct vg_json_place places[static PLACES])
+{
+    size_t slot = ((uintptr_t)at / sizeof(*at)) % PLACES;
+
+    if (known[slot] != at) {
+        known[slot] = at;
+        places[slot] = vg_json_place_of(d->device.source, at->source.ptr);
+    }
+    return places[slot];
+}
+
 static size_t put_errors(struct debugger *d, struct vg_json_writer *w, const struct outcome *o)
 {
+    const struct vg_json *known[PLACES] = {0};
+    struct vg_json_place places[PLACES];
     size_t count = o->why.code != NULL;
 
     if (o->why.code)
         put_error(w, type_of(o->why.code, false), vg_slice_of(o->why.text), o->place, NULL);
     for (const struct device_mapping_error *e = o->errors; e; e = e->next, count++)
-        put_error(w, type_of(e->why.code, false), vg_slice_of(e->why.text),
-                  vg_json_place_of(d->device.source, e->at->source.ptr), e->at);
-    for (const struct measurement *m = d->fhir_mapping ? o->first : NULL; m; m = m->next) {
+        if (vg_buf_ok(w->out)) /* else the document is too large, whatever follows */
+            put_error(w, type_of(e->why.code, false), vg_slice_of(e->why.text),
+                      place_of(d, e->at, known, places), e->at);
+    for (const struct measurement *m = d->fhir_mapping ? o->first : NULL; m && vg_buf_ok(w->out);
+         m = m->next) {
         struct vg_err why = {0};
 
         if (convert(d, m, &why).ptr)

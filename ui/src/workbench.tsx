@@ -15,7 +15,7 @@ type Versions = { active: string; compat: string; files: Pair; trouble: string; 
 type Finding = { file: keyof Pair; severity: string; line: number; column: number; text: string };
 type Problem = { type: string; message: string; line: number; column: number; path: string };
 type Measurement = { type: string; occurrenceTimeUtc: string; deviceId?: string; properties?: { name: string; value: string }[] };
-type Tried = { version: string; findings: Finding[]; result?: { measurements: Measurement[]; observations: { code?: { text?: string } }[]; errors: Problem[] } };
+type Tried = { version: string; findings: Finding[]; result?: { measurements: Measurement[]; observations: { code?: { text?: string } }[]; errors: Problem[]; warnings?: { message: string }[] } };
 type Message = { id: string; device: string; time: string; reason?: string; payload?: string; envelope?: string };
 
 const DRAFT = 'mapping-draft';
@@ -105,6 +105,7 @@ function Result({ tried, exact, texts, hasMessage }: { tried: Tried | null; exac
           </li>
         ))}</ul>
       )}
+      {result?.warnings && <ul class="findings">{result.warnings.map((w, i) => <li key={i} class="finding-warning"><span><b>Warning: </b>{w.message}</span></li>)}</ul>}
       {result && result.measurements.length > 0 && (
         <div class="scroll" tabIndex={0} role="region" aria-label="Measurements"><table>
           <caption class="sr">Measurements</caption>
