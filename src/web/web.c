@@ -323,7 +323,10 @@ static enum vg_status start_workers(struct web *web, struct vg_err *err)
 enum vg_status web_open(const struct web_config *config, struct web **ret_web, struct vg_err *err)
 {
     struct vg_http_server_config server = {
-        .address = config->address, .port = config->port, .idle_timeout_s = 75};
+        .body_bytes_max = (size_t)16 << 20, /* a FHIR transaction of one patient's years */
+        .address = config->address,
+        .port = config->port,
+        .idle_timeout_s = 75};
     struct web *web = calloc(1, sizeof(*web));
     enum vg_status st;
 
