@@ -30,7 +30,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
     vg_arena_init(&arena, 256u << 20);
     st = decode_body(&config, &input, &arena, &decoded, &err);
     if (st == VG_OK && (!decoded.body || decoded.body->type != VG_JSON_OBJECT ||
-                        decoded.body->source.len > 64 * size + 4096))
+                        decoded.body->source.len > 16u << 20))
         abort();
     if (st != VG_OK && (st != VG_REJECT || !err.code))
         abort();

@@ -8,6 +8,7 @@ GATT bytes come by mosquitto_pub and HTTPS beside the ward's JSON, in the same p
 import base64
 import json
 import pathlib
+import subprocess
 import sys
 import time
 
@@ -218,6 +219,13 @@ def bluetooth(checks, hub, passwords, at):
     publish("2a37", "064E")
     check("a heart rate from a belt", value_of(found(hub, "p-belt", HR)[0]), (78, "/min"))
     publish("2a37", "0450", version="mqttv5")  # no skin contact
+    done = subprocess.run(["mosquitto_pub", "-s", "-V", "mqttv5", "-q", "1", "-h", "127.0.0.1", "-p", str(hub.ports["mqtts"]),
+                           "--cafile", hub.ca, "-i", "belt-1", "-u", "belt-1", "-P", passwords["belt-1"],
+                           "-D", "publish", "content-type", "application/vnd.bluetooth.gatt",
+                           "-t", h.events_topic("belt-1", "characteristic=2a37")],
+                          input=bytes.fromhex("064F"), capture_output=True, timeout=30, check=False)
+    check("MQTT 5's own content type", (done.returncode, [value_of(o)[0] for o in found(hub, "p-belt", HR, 2)][:2]),
+          lambda got: got[0] == 0 and sorted(got[1]) == [78, 79])
     day = time.gmtime(at)
     when = day.tm_year.to_bytes(2, "little") + bytes([day.tm_mon, day.tm_mday, day.tm_hour, day.tm_min, day.tm_sec])
     publish("2a35", "02780050006400" + when.hex())
@@ -239,7 +247,7 @@ def bluetooth(checks, hub, passwords, at):
     check("glucose", value_of(found(hub, "p-belt", GLUCOSE)[0]), (95, "mg/dL"))
     check("continuous oximetry", [value_of(o)[0] for o in found(hub, "p-belt", SPO2, 2)], lambda v: sorted(v) == [97, 98])
     check("a reading without skin contact, and NaN, are nowhere",
-          (sorted(value_of(o)[0] for o in observations(hub, "p-belt", HR)), observations(hub, "p-belt", TEMP)), ([72, 75, 78], []))
+          (sorted(value_of(o)[0] for o in observations(hub, "p-belt", HR)), observations(hub, "p-belt", TEMP)), ([72, 75, 78, 79], []))
 
     status, _, _ = hub.call("POST", "/devices/belt-1/messages/events", gateway_message(at + 5, "H1", rate=88).encode(),
                             {"Authorization": "Basic " + base64.b64encode(f"belt-1:{passwords['belt-1']}".encode()).decode(),
