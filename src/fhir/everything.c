@@ -13,36 +13,19 @@
 
 #define INCLUDED_MAX 1000u
 
-/* How a resource of `type` names the one whose compartment it is in; NULL: it is in none. */
-static const char *member_param(const char *compartment, unsigned type)
+static bool is_member(unsigned compartment, unsigned type)
 {
-    static const struct {
-        const char *compartment, *params[4];
-    } ways[] = {
-        {"Patient", {"patient", "subject", "individual", NULL}},
-        {"Encounter", {"encounter", "context", NULL}},
-        {"Device", {"device", "subject", "author", NULL}},
-        {"Practitioner", {"practitioner", "performer", "participant", NULL}},
-        {"RelatedPerson", {"performer", "participant", "sender", NULL}},
-    };
-
-    for (size_t i = 0; i < sizeof(ways) / sizeof(ways[0]); i++)
-        for (size_t n = 0; ways[i].params[n] && strcmp(ways[i].compartment, compartment) == 0; n++)
-            if (fhir_param_find(type, vg_slice_of(ways[i].params[n])))
-                return ways[i].params[n];
-    return NULL;
+    return fhir_compartment_find(compartment, type) != NULL;
 }
 
 /* ---- the members of one type ---- */
 
 void fhir_run_compartment(struct fhir_job *job)
 {
-    const char *compartment = fhir_type_name(job->type);
-    const char *param = member_param(compartment, job->inner_type);
     unsigned owner = job->type;
     const char *amp = job->query.len ? "&" : "";
 
-    if (!param) {
+    if (!is_member(owner, job->inner_type)) {
         fhir_job_outcome(job, 404, "not-supported", (struct vg_slice){0},
                          "there is no such compartment, or this type is not in it");
         return;
@@ -54,7 +37,7 @@ void fhir_run_compartment(struct fhir_job *job)
                          "the token's scopes do not allow this");
         return;
     }
-    job->query = vg_arena_printf(&job->arena, "%s=%s/%.*s%s%.*s", param, compartment,
+    job->query = vg_arena_printf(&job->arena, "_compartment=%s/%.*s%s%.*s", fhir_type_name(owner),
                                  VG_FMT(job->id), amp, VG_FMT(job->query));
     job->type = job->inner_type;
     fhir_run_search(job);
@@ -121,7 +104,7 @@ static void put_bound(struct vg_buf *text, const char *param, const char *prefix
 }
 
 /* Resources of one type until the page is full. */
-static void walk_type(struct walk *in, unsigned type, const char *param, struct vg_slice row)
+static void walk_type(struct walk *in, unsigned type, struct vg_slice row)
 {
     struct fhir_job *job = in->job;
     struct vg_slice rest;
@@ -129,7 +112,8 @@ static void walk_type(struct walk *in, unsigned type, const char *param, struct 
     struct vg_buf text;
 
     vg_buf_init(&text, 16384);
-    vg_buf_printf(&text, "%s=%.*s", param, VG_FMT(job->id));
+    vg_buf_printf(&text, type == job->type ? "_id=%.*s" : "_compartment=Patient/%.*s",
+                  VG_FMT(job->id));
     put_bound(&text, "_lastUpdated", "ge", in->since);
     if (fhir_role_path(type, FHIR_ROLE_DATE) && fhir_param_find(type, VG_SLICE("date"))) {
         put_bound(&text, "date", "ge", in->start);
@@ -155,22 +139,20 @@ static void walk_type(struct walk *in, unsigned type, const char *param, struct 
 
 static void walk_all(struct walk *in, unsigned type, struct vg_slice row)
 {
-    unsigned patient = fhir_type_find(VG_SLICE("Patient"));
+    unsigned patient = in->job->type;
 
     /* The patient first, then what belongs to him. */
     if (type == 0 && is_wanted(in, patient))
-        walk_type(in, patient, "_id", row);
+        walk_type(in, patient, row);
     for (type = type ? type : 1; type <= fhir_type_count() && in->status == VG_OK; type++) {
-        const char *param = type == patient ? NULL : member_param("Patient", type);
-
-        if (!param || !is_wanted(in, type))
+        if (type == patient || !is_member(patient, type) || !is_wanted(in, type))
             continue;
         if (in->found_count >= in->count) {
             in->next_type = type;
             in->next_row = (struct vg_slice){0};
             return;
         }
-        walk_type(in, type, param, row);
+        walk_type(in, type, row);
         row = (struct vg_slice){0};
         if (in->next_type)
             return;
@@ -194,9 +176,9 @@ static void follow(struct walk *in, const struct vg_json *node)
         if (!vg_slice_is(one->name, "reference") || one->type != VG_JSON_STRING)
             continue;
         name = fhir_reference_plain(one->text, in->job->store->base_url);
-        if (!fhir_reference_cut(name, &type, &id) || member_param("Patient", type) ||
-            vg_slice_is(vg_slice_of(fhir_type_name(type)), "Patient") || !is_wanted(in, type) ||
-            vg_map_get(&in->seen, name) || in->seen.count >= INCLUDED_MAX)
+        if (!fhir_reference_cut(name, &type, &id) || is_member(in->job->type, type) ||
+            type == in->job->type || !is_wanted(in, type) || vg_map_get(&in->seen, name) ||
+            in->seen.count >= INCLUDED_MAX)
             continue;
         (void)vg_map_put(&in->seen, name, in, &is_ok);
         in->status =
