@@ -101,7 +101,13 @@ async function main() {
   await page.fill(id('device'), before.replace('"$.Body.hr"', '"$.Body.pulse"'));
   await page.waitForSelector(id('problem'));
   check('an expression that finds nothing is told with its line', (await page.textContent(id('problem'))).includes(`line ${lineOf(before, '"$.Body.hr"')}`));
+  check('and marked there', await page.locator('.code-mark-error').evaluate((mark) => parseInt(mark.style.top) / 20 + 1), lineOf(before, '"$.Body.hr"'));
   await look(page, '3-problem');
+  const example = await page.inputValue(id('message'));
+  await page.fill(id('message'), '{\n  "Body": {"hr": }\n}');
+  await page.locator(id('problem')).filter({ hasText: 'Message, line 2' }).waitFor();
+  check('so is the place in a message that is not JSON', await page.locator('.message .code-mark-error').evaluate((mark) => parseInt(mark.style.top) / 20 + 1), 2);
+  await page.fill(id('message'), example);
 
   // Mended: the pulse has another name now, in both.
   const mended = before.replace('"heartrate"', '"pulse"');

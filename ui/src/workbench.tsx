@@ -32,7 +32,10 @@ const readDraft = (): Texts | null => {
 
 const LINE_PX = 20;
 
-function Editor({ id, name, text, findings, onText }: { id: string; name: string; text: string; findings: Finding[]; onText: (text: string) => void }) {
+type Mark = { line: number; column: number; severity: string };
+type Area = { id: string; text: string; marks: Mark[]; isWrong?: boolean; describedBy?: string; onText: (text: string) => void };
+
+function Code({ id, text, marks, isWrong, describedBy, onText }: Area) {
   const beside = useRef<HTMLDivElement>(null);
   const area = useRef<HTMLTextAreaElement>(null);
   const lines = text.split('\n').length;
@@ -41,31 +44,41 @@ function Editor({ id, name, text, findings, onText }: { id: string; name: string
     beside.current?.style.setProperty('--scroll-y', `${-area.current!.scrollTop}px`);
     beside.current?.style.setProperty('--scroll-x', `${-area.current!.scrollLeft}px`);
   };
+  return (
+    <div class="code" ref={beside}>
+      <pre class="gutter" aria-hidden="true">{numbers}</pre>
+      <div class="marks" aria-hidden="true">
+        {marks.filter((m) => m.line > 0).map((m, i) => <div key={i} class={`code-mark code-mark-${m.severity}`} style={{ top: `${(m.line - 1) * LINE_PX}px` }}><span style={{ left: `${m.column - 1}ch` }} /></div>)}
+      </div>
+      <textarea id={id} ref={area} wrap="off" spellcheck={false} autoCapitalize="none" autoComplete="off" value={text} aria-invalid={!!isWrong} aria-describedby={describedBy}
+        data-testid={id} onScroll={follow} onInput={(e) => { onText(e.currentTarget.value); follow(); }} />
+    </div>
+  );
+}
+
+function Editor({ name, findings, problems, ...area }: Omit<Area, 'marks'> & { name: string; findings: Finding[]; problems: Mark[] }) {
   const errors = findings.filter((f) => f.severity === 'error').length;
   return (
     <section class="editor">
       <div class="editor-head">
-        <label for={id}><h2>{name}</h2></label>
+        <label for={area.id}><h2>{name}</h2></label>
         <span class={errors ? 'bad' : 'muted'}>{errors ? `${errors} ${errors === 1 ? 'error' : 'errors'}` : findings.length ? `${findings.length} to look at` : 'no errors'}</span>
       </div>
-      <div class="code" ref={beside}>
-        <pre class="gutter" aria-hidden="true">{numbers}</pre>
-        <div class="marks" aria-hidden="true">
-          {findings.filter((f) => f.line > 0).map((f, i) => <div key={i} class={`code-mark code-mark-${f.severity}`} style={{ top: `${(f.line - 1) * LINE_PX}px` }}><span style={{ left: `${f.column - 1}ch` }} /></div>)}
-        </div>
-        <textarea id={id} ref={area} wrap="off" spellcheck={false} autoCapitalize="none" autoComplete="off" value={text} aria-invalid={errors > 0} aria-describedby={`${id}-findings`}
-          data-testid={id} onScroll={follow} onInput={(e) => { onText(e.currentTarget.value); follow(); }} />
-      </div>
-      <ul id={`${id}-findings`} class="findings">
+      <Code {...area} marks={[...findings, ...problems]} isWrong={errors > 0} describedBy={`${area.id}-findings`} />
+      <ul id={`${area.id}-findings`} class="findings">
         {findings.map((f, i) => (
           <li key={i} class={`finding-${f.severity}`} data-testid="finding">
-            {f.line > 0 && <button type="button" onClick={() => jump(id, f.line, f.column)}>Line {f.line}, column {f.column}</button>} <span>{f.severity === 'warning' && <b>Warning: </b>}{f.text}</span>
+            {f.line > 0 && <button type="button" onClick={() => jump(area.id, f.line, f.column)}>Line {f.line}, column {f.column}</button>} <span>{f.severity === 'warning' && <b>Warning: </b>}{f.text}</span>
           </li>
         ))}
       </ul>
     </section>
   );
 }
+
+const isOfMessage = (problem: Problem) => problem.type === 'InvalidDataFormatException';
+const marksOf = (tried: Tried | null, ofMessage: boolean): Mark[] =>
+  (tried?.result?.errors ?? []).filter((e) => isOfMessage(e) === ofMessage).slice(0, 100).map((e) => ({ line: e.line, column: e.column, severity: 'error' }));
 
 function jump(id: string, line: number, column: number) {
   const area = document.getElementById(id) as HTMLTextAreaElement;
@@ -92,7 +105,7 @@ function Result({ tried, exact, texts, hasMessage }: { tried: Tried | null; exac
   return (
     <section class="result" aria-labelledby="result-head" data-testid="result">
       <h2 id="result-head">What becomes of it</h2>
-      <p role="status" data-testid="result-said" class={errors || result?.errors.length ? 'bad' : ''}>{said}</p>
+      <p role="status" id="result-said" data-testid="result-said" class={errors || result?.errors.length ? 'bad' : ''}>{said}</p>
       {result && types.length > 0 && (
         <ul class="chips" aria-label="Templates">
           {[...new Set(types)].map((t) => <li key={t} class={failed.has(t) ? 'chip-failed' : matched.has(t) ? 'chip-matched' : ''}>{failed.has(t) ? '✕ ' : matched.has(t) ? '✓ ' : ''}{t}<span class="sr">{failed.has(t) ? ' failed' : matched.has(t) ? ' matched' : ' did not match'}</span></li>)}
@@ -101,7 +114,7 @@ function Result({ tried, exact, texts, hasMessage }: { tried: Tried | null; exac
       {result && result.errors.length > 0 && (
         <ul class="findings">{result.errors.map((e, i) => (
           <li key={i} class="finding-error" data-testid="problem">
-            {e.line > 0 && <button type="button" onClick={() => jump(e.type === 'InvalidDataFormatException' ? 'message' : 'device', e.line, e.column)}>{e.type === 'InvalidDataFormatException' ? 'Message' : 'Device mapping'}, line {e.line}</button>} <span>{e.message}</span>
+            {e.line > 0 && <button type="button" onClick={() => jump(isOfMessage(e) ? 'message' : 'device', e.line, e.column)}>{isOfMessage(e) ? 'Message' : 'Device mapping'}, line {e.line}</button>} <span>{e.message}</span>
           </li>
         ))}</ul>
       )}
@@ -278,14 +291,14 @@ export function Workbench() {
       {isDraft && texts.version !== active.version && <p class="notice">Another version was activated since this draft was begun. Activating shows the difference to that one.</p>}
       <div class="bench">
         <div>
-          <Editor id="device" name={NAMES.device} text={texts.device} findings={findings('device')} onText={write('device')} />
-          <Editor id="fhir" name={NAMES.fhir} text={texts.fhir} findings={findings('fhir')} onText={write('fhir')} />
+          <Editor id="device" name={NAMES.device} text={texts.device} findings={findings('device')} problems={marksOf(tried, false)} onText={write('device')} />
+          <Editor id="fhir" name={NAMES.fhir} text={texts.fhir} findings={findings('fhir')} problems={[]} onText={write('fhir')} />
         </div>
         <div>
           <section class="message" aria-labelledby="message-head">
             <label for="message"><h2 id="message-head">A message</h2></label>
             <div class="picker"><Picker onPick={pick} /></div>
-            <textarea id="message" data-testid="message" wrap="off" spellcheck={false} rows={9} autoComplete="off" value={message} onInput={(e) => setMessage(e.currentTarget.value)} />
+            <Code id="message" text={message} marks={marksOf(tried, true)} isWrong={marksOf(tried, true).length > 0} describedBy="result-said" onText={setMessage} />
             <div class="picker">
               <label class="check"><input type="checkbox" data-testid="envelope" checked={isEnvelope} onChange={(e) => setEnvelope(e.currentTarget.checked)} /> with its envelope (Body, Properties, SystemProperties)</label>
               <label>Read as <select data-testid="compat" value={compat || versions.compat} onChange={(e) => setCompat(e.currentTarget.value)}><option value="default">Vigil</option><option value="medtech">MedTech</option></select></label>
