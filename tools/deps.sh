@@ -42,8 +42,14 @@ if [ ${#missing[@]} -gt 0 ]; then
     $sudo env DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends "${missing[@]}" >/dev/null
 fi
 
-if [ ! -e node_modules/.complete ] || [ package-lock.json -nt node_modules/.complete ]; then
+# What only tests need (clients, validators, browsers' drivers) is left out of --run-only.
+have=$(cat node_modules/.complete 2>/dev/null || true)
+want=all
+[ "${1:-}" = "--run-only" ] && want=run
+if [ -z "$have" ] || [ package-lock.json -nt node_modules/.complete ] || { [ $want = all ] && [ "$have" != all ]; }; then
     echo "installing npm packages"
-    npm ci --no-audit --no-fund --loglevel=error
-    touch node_modules/.complete
+    omit=()
+    [ $want = run ] && omit=(--omit=dev)
+    npm ci --no-audit --no-fund --loglevel=error "${omit[@]}"
+    echo $want >node_modules/.complete
 fi
