@@ -94,9 +94,18 @@ static enum vg_status service_open(struct app_options *options, const struct lis
 {
     struct vg_http_server_config server = {
         .address = listen->host, .port = listen->port, .body_bytes_max = BODY_BYTES_MAX};
-    struct fhir_config config = {.engine = options->settings.fhir_engine,
-                                 .path =
-                                     settings_path(&options->arena, &options->settings, "fhir.db")};
+    const struct settings *s = &options->settings;
+    struct vg_arena *arena = &options->arena;
+    struct fhir_config config = {
+        .engine = s->fhir_engine,
+        .path = settings_path(arena, s, "fhir.db"),
+        .side_path = settings_path(arena, s, "fhir-side.db"),
+        .audit_path = s->fhir_audit ? settings_path(arena, s, "fhir-audit.spool") : NULL,
+        .import_dir = s->fhir_import_dir,
+        .hook_hosts = s->fhir_subscription_hosts,
+        .allows_local_hooks = is_insecure,
+        .needs_token = !is_insecure,
+    };
     enum vg_status st = vg_dir_make(options->settings.data_dir, err);
 
     if (st == VG_OK && !is_insecure)

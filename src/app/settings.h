@@ -36,7 +36,8 @@ struct settings {
     int64_t fhir_connections, fhir_bundle, fhir_timeout_us, fhir_watch_us, fhir_spool_bytes;
 
     const char *lake_engine;
-    int64_t lake_flush_us, lake_upkeep_every_us, lake_keep_us, lake_keep_removed_us, lake_flush_rows;
+    int64_t lake_flush_us, lake_upkeep_every_us, lake_keep_us, lake_keep_removed_us,
+        lake_flush_rows;
 
     const char *score_model_dir;
     int64_t score_lateness_us, score_tick_us, score_history_us, score_expiry_us;
