@@ -4,6 +4,7 @@
 #include "base/crypto.h"
 #include "base/json.h"
 #include "connector/mapping_store.h"
+#include "fhir_store.h"
 #include "vg_test.h"
 
 #include <unistd.h>
@@ -73,7 +74,7 @@ static bool open_house(struct house *h, const char *identity)
         return false;
     (void)snprintf(path, sizeof(path), "%s/fhir.db", h->dir);
     fhir.path = path;
-    if (fhir_open(&fhir, &h->store, &err) != VG_OK) {
+    if (test_fhir_open(&fhir, &h->store, &err) != VG_OK) {
         printf("  %s\n", err.text);
         return false;
     }

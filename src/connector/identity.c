@@ -164,6 +164,46 @@ static bool is_id(struct vg_slice text)
     return text.len > 0 && text.len <= ID_MAX;
 }
 
+static void made_id(struct identity *id, struct vg_slice system, struct vg_slice value,
+                    char out[static 65])
+{
+    vg_buf_clear(&id->query);
+    vg_buf_put(&id->query, system);
+    vg_buf_put_byte(&id->query, '_');
+    vg_buf_put(&id->query, value);
+    vg_sha256_hex(vg_buf_slice(&id->query), out);
+}
+
+/* Where none was found, one that we have made may be there all the same: a server may find it later
+ * than it reads it, or take the signs in an identifier otherwise. Made again, it would lose its
+ * link to its patient. */
+static enum vg_status find_made(struct identity *id, const char *type, struct vg_slice system,
+                                struct vg_slice value, struct fhir_resource *ret,
+                                const struct vg_json **ret_json, struct vg_err *err)
+{
+    const struct vg_json *identifiers;
+    struct vg_json *root;
+    char made[65];
+    enum vg_status st;
+
+    made_id(id, system, value, made);
+    st = fhir_read(id->config.store, vg_slice_of(type), vg_slice_of(made), 0, &id->arena, ret, err);
+    if (st == VG_OK && ret->is_deleted)
+        st = VG_END;
+    if (st != VG_OK)
+        return st;
+    if (vg_json_parse(&id->arena, ret->body, NULL, &root, NULL, NULL) != VG_OK)
+        return vg_fail(err, VG_REJECT, "connector.identity", 0, "%s/%s cannot be read", type, made);
+    *ret_json = root;
+    identifiers = vg_json_get(root, "identifier");
+    for (const struct vg_json *at = identifiers ? identifiers->child : NULL; at; at = at->next)
+        if (vg_slice_eq(vg_json_get_text(at, "value"), value))
+            return VG_OK;
+    return vg_fail(err, VG_REJECT, "connector.identity", 0,
+                   "%s/%s was made for the identifier in the message and has it no more", type,
+                   made);
+}
+
 /* The one resource of `type` with this identifier, parsed. VG_END: none. */
 static enum vg_status find(struct identity *id, const char *type, struct vg_slice system,
                            struct vg_slice value, struct fhir_resource *ret,
@@ -189,7 +229,9 @@ static enum vg_status find(struct identity *id, const char *type, struct vg_slic
     if (st != VG_OK)
         return st == VG_END ? VG_END : st;
     if (results.match_count == 0)
-        return VG_END;
+        return id->config.mode == IDENTITY_CREATE
+                   ? find_made(id, type, system, value, ret, ret_json, err)
+                   : VG_END;
     if (results.match_count > 1)
         return vg_fail(err, VG_REJECT, "connector.identity", 0,
                        "several %s resources with the identifier in the message: expected one",
@@ -317,16 +359,6 @@ static void put_identifier(struct vg_json_writer *w, struct vg_slice system, str
     vg_json_member_string(w, "value", value);
     vg_json_close_object(w);
     vg_json_close_array(w);
-}
-
-static void made_id(struct identity *id, struct vg_slice system, struct vg_slice value,
-                    char out[static 65])
-{
-    vg_buf_clear(&id->query);
-    vg_buf_put(&id->query, system);
-    vg_buf_put_byte(&id->query, '_');
-    vg_buf_put(&id->query, value);
-    vg_sha256_hex(vg_buf_slice(&id->query), out);
 }
 
 /* Appends the Device with its link to id->body: a new one, or `found` with one member more before

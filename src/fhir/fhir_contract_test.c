@@ -5,6 +5,7 @@
 #include "base/loop.h"
 #include "fhir/fhir.h"
 
+#include "fhir_store.h"
 #include "vg_test.h"
 
 #include <inttypes.h>
@@ -18,6 +19,8 @@
 static struct fhir_store *store; /* under test */
 static struct fhir_store *truth; /* where the resources are; the same for an embedded engine */
 static struct vg_arena arena;
+static bool is_ours =
+    true; /* not a foreign server, which may keep numbers and versions its own way */
 static char dir[] = "/tmp/vg_fhir_contract_XXXXXX";
 
 /* ---- helpers ---- */
@@ -54,17 +57,24 @@ static struct fhir_resource get(const char *type, const char *id, enum vg_status
     return resource;
 }
 
+/* Over all pages: a server may give fewer than were asked for. */
 static size_t count_of(const char *type, const char *query)
 {
-    struct fhir_results results = {0};
-    struct vg_err err = {0};
+    struct vg_slice at = vg_slice_of(query);
+    size_t count = 0;
 
-    if (!CHECK(fhir_search(store, vg_slice_of(type), vg_slice_of(query), &arena, &results, &err) ==
-               VG_OK)) {
-        (void)fprintf(stderr, "  %s?%s: %s %s\n", type, query, err.code, err.text);
-        return 999;
+    while (at.ptr) {
+        struct fhir_results results = {0};
+        struct vg_err err = {0};
+
+        if (!CHECK(fhir_search(store, vg_slice_of(type), at, &arena, &results, &err) == VG_OK)) {
+            (void)fprintf(stderr, "  %s?%s: %s %s\n", type, query, err.code, err.text);
+            return 999;
+        }
+        count += results.match_count;
+        at = results.next_query;
     }
-    return results.match_count;
+    return count;
 }
 
 static bool holds(struct vg_slice text, const char *part)
@@ -97,11 +107,13 @@ static void test_an_update_makes_a_resource_and_an_equal_one_changes_nothing(voi
             0, NULL);
     struct fhir_resource now = get("Patient", "pa", NULL);
 
-    CHECK(first.http_status == 201 && !first.is_unchanged && first.version == 1);
-    CHECK(again.http_status == 200 && again.is_unchanged && again.version == first.version);
-    CHECK(other.http_status == 200 && !other.is_unchanged && other.version == 2);
-    CHECK(now.version == 2 && vg_slice_is(now.id, "pa") && vg_slice_is(now.type, "Patient"));
-    CHECK(now.last_updated_us > 0 && holds(now.body, "\"versionId\":\"2\""));
+    CHECK(first.http_status == 201 && !first.is_unchanged && first.version != 0);
+    CHECK(again.http_status == 200);
+    CHECK(!is_ours || (again.is_unchanged && again.version == first.version));
+    CHECK(other.http_status == 200 && !other.is_unchanged && other.version != first.version);
+    CHECK(now.version == other.version);
+    CHECK(vg_slice_is(now.id, "pa") && vg_slice_is(now.type, "Patient"));
+    CHECK(now.last_updated_us > 0 && holds(now.body, "\"versionId\":"));
     CHECK(holds(now.body, "\"active\":false"));
 }
 
@@ -115,7 +127,7 @@ static void test_text_comes_back_as_it_was(void)
               "\"value\":38.20}}",
               0, NULL);
     now = get("Observation", "odd", NULL);
-    CHECK(holds(now.body, "38.20") && holds(now.body, "10:00:00.250+05:30"));
+    CHECK(holds(now.body, is_ours ? "38.20" : "38.2") && holds(now.body, "10:00:00.250+05:30"));
     CHECK(holds(now.body, "\"id\":\"odd\""));
 }
 
@@ -132,11 +144,11 @@ static void test_what_was_never_there_and_what_was_deleted(void)
     (void)put(store, "Patient", "pd", "{\"resourceType\":\"Patient\"}", 0, NULL);
     CHECK(fhir_commit(store, &gone, 1, &arena, &written, NULL, NULL) == VG_OK);
     CHECK(written.http_status == 204);
-    CHECK(get("Patient", "pd", NULL).is_deleted);
+    CHECK(get("Patient", "pd", &st).is_deleted || (!is_ours && st == VG_END));
     CHECK(fhir_commit(store, &gone, 1, &arena, &written, NULL, NULL) == VG_OK);
     CHECK(count_of("Patient", "_id=pd") == 0);
-    CHECK(fhir_history(store, VG_SLICE("Patient"), VG_SLICE("pd"), &arena, &all, NULL) == VG_OK);
-    if (CHECK(all.count == 2))
+    st = fhir_history(store, VG_SLICE("Patient"), VG_SLICE("pd"), &arena, &all, NULL);
+    if (CHECK(st == VG_OK || !is_ours) && st == VG_OK && CHECK(all.count == 2))
         CHECK(all.resources[0].is_deleted && !all.resources[1].is_deleted);
     CHECK(fhir_history(store, VG_SLICE("Patient"), VG_SLICE("never"), &arena, &all, NULL) ==
           VG_END);
@@ -151,7 +163,7 @@ static void test_a_version_that_is_not_current_is_refused(void)
         put(store, "Patient", "pv", "{\"resourceType\":\"Patient\",\"gender\":\"male\"}", 0, NULL);
     CHECK(put(store, "Patient", "pv", "{\"resourceType\":\"Patient\",\"gender\":\"female\"}",
               first.version, NULL)
-              .version == 2);
+              .version != first.version);
     late = put(store, "Patient", "pv", "{\"resourceType\":\"Patient\",\"gender\":\"other\"}",
                first.version, &st);
     CHECK(st == VG_REJECT && late.http_status == 412);
@@ -161,13 +173,15 @@ static void test_a_version_that_is_not_current_is_refused(void)
 static void test_an_old_version_can_be_read(void)
 {
     struct fhir_resource old = {0};
+    struct fhir_written first;
 
-    (void)put(store, "Patient", "ph", "{\"resourceType\":\"Patient\",\"gender\":\"male\"}", 0,
-              NULL);
+    first =
+        put(store, "Patient", "ph", "{\"resourceType\":\"Patient\",\"gender\":\"male\"}", 0, NULL);
     (void)put(store, "Patient", "ph", "{\"resourceType\":\"Patient\",\"gender\":\"other\"}", 0,
               NULL);
-    CHECK(fhir_read(store, VG_SLICE("Patient"), VG_SLICE("ph"), 1, &arena, &old, NULL) == VG_OK);
-    CHECK(old.version == 1 && holds(old.body, "\"male\""));
+    CHECK(fhir_read(store, VG_SLICE("Patient"), VG_SLICE("ph"), first.version, &arena, &old,
+                    NULL) == VG_OK);
+    CHECK(old.version == first.version && holds(old.body, "\"male\""));
     CHECK(fhir_read(store, VG_SLICE("Patient"), VG_SLICE("ph"), 7, &arena, &old, NULL) == VG_END);
 }
 
@@ -180,6 +194,12 @@ static void test_a_create_draws_an_id_and_a_conditional_one_finds_what_is_there(
                                .if_none_exist = VG_SLICE("identifier=urn:a%5C%7Cb%7C1%2B2")};
     struct fhir_written first = {0}, again = {0}, plain = {0};
 
+    if (getenv("VIGIL_FHIR_SIMPLE")) { /* it does not know the escaping of | and + */
+        write.body =
+            VG_SLICE("{\"resourceType\":\"Patient\",\"identifier\":[{\"system\":\"urn:ab\","
+                     "\"value\":\"12\"}]}");
+        write.if_none_exist = VG_SLICE("identifier=urn:ab|12");
+    }
     CHECK(fhir_commit(store, &write, 1, &arena, &first, NULL, NULL) == VG_OK);
     CHECK(first.http_status == 201 && first.id.len > 0);
     CHECK(fhir_commit(store, &write, 1, &arena, &again, NULL, NULL) == VG_OK);
@@ -241,7 +261,7 @@ static void test_a_large_commit_whose_references_point_forward(void)
     if (!CHECK(fhir_commit(store, writes, COUNT + 1, &arena, written, NULL, &err) == VG_OK))
         (void)fprintf(stderr, "  %s %s\n", err.code, err.text);
     for (int i = 0; i <= COUNT; i++)
-        is_all = is_all && written[i].http_status == 201 && written[i].version == 1 &&
+        is_all = is_all && (written[i].http_status == 201 || !is_ours) && written[i].version != 0 &&
                  vg_slice_eq(written[i].id, writes[i].id);
     CHECK(is_all);
     CHECK(count_of("Observation", "patient=pbig&_count=1000") == COUNT);
@@ -280,7 +300,8 @@ static void test_searches(void)
             NULL);
     }
     for (size_t i = 0; i < sizeof(rows) / sizeof(rows[0]); i++)
-        if (!CHECK(count_of("Observation", rows[i].query) == rows[i].expected))
+        if (!(getenv("VIGIL_FHIR_SIMPLE") && strchr(rows[i].query, '$')) &&
+            !CHECK(count_of("Observation", rows[i].query) == rows[i].expected))
             (void)fprintf(stderr, "  %s: %s\n", rows[i].what, rows[i].query);
 }
 
@@ -331,7 +352,10 @@ static void test_the_newest_of_each_code(void)
     if (!CHECK(fhir_lastn(store, VG_SLICE("patient=ps&code=8867-4,9279-1&max=2"), &arena, &results,
                           NULL) == VG_OK))
         return;
-    if (CHECK(results.count == 4)) {
+    if (!CHECK(results.count == 4))
+        for (size_t i = 0; i < results.count; i++)
+            (void)fprintf(stderr, "  %.*s\n", VG_FMT(results.resources[i].id));
+    if (results.count == 4) {
         CHECK(vg_slice_is(results.resources[0].id, "s4"));
         CHECK(vg_slice_is(results.resources[2].id, "s3"));
     }
@@ -430,13 +454,36 @@ static void test_remote(void)
     vg_loop_close(loop);
 }
 
+/* The server at VIGIL_FHIR_URL: two clients of it, so that one sees what the other does. */
+static void test_foreign(void)
+{
+    struct fhir_remote_config remote = {.url = getenv("VIGIL_FHIR_URL"), .watch_us = 50000};
+    struct fhir_config config = {
+        .engine = "remote", .path = path_of("other.db"), .remote = &remote};
+    struct vg_err err = {0};
+
+    is_ours = false;
+    if (CHECK(fhir_open(&config, &truth, &err) == VG_OK)) {
+        config.path = path_of("spool.db");
+        if (CHECK(test_fhir_open(&config, &store, &err) == VG_OK)) {
+            run_all(remote.url);
+            fhir_close(store);
+        }
+        fhir_close(truth);
+    }
+}
+
 int main(void)
 {
     if (!mkdtemp(dir))
         return 1;
     vg_arena_init(&arena, (size_t)1 << 30);
-    RUN(test_embedded);
-    RUN(test_remote);
+    if (test_fhir_is_foreign()) {
+        RUN(test_foreign);
+    } else {
+        RUN(test_embedded);
+        RUN(test_remote);
+    }
     vg_arena_fini(&arena);
     return vg_test_report();
 }

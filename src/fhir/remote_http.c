@@ -121,9 +121,10 @@ static enum vg_status once(struct fhir_remote *r, const struct remote_request *r
                            const char *url, struct vg_arena *arena,
                            struct vg_http_answer *ret_answer, struct vg_err *err)
 {
-    const char *headers[6] = {"Accept: application/fhir+json"};
+    /* HAPI would answer a search with what it found up to a minute ago. */
+    const char *headers[7] = {"Accept: application/fhir+json", "Cache-Control: no-cache"};
     const char *authorization = NULL;
-    size_t count = 1;
+    size_t count = 2;
     int64_t start_us = vg_mono_us();
     enum vg_status st;
 
@@ -315,14 +316,10 @@ static bool has_code(const struct vg_json *list, const char *code)
 static void take_type(struct remote_type *type, const struct vg_json *json)
 {
     const struct vg_json *params = vg_json_get(json, "searchParam");
-    const struct vg_json *operations = vg_json_get(json, "operation");
     bool is_ok;
 
     type->has_history = has_code(vg_json_get(json, "interaction"), "history-instance");
     type->has_type_history = has_code(vg_json_get(json, "interaction"), "history-type");
-    for (const struct vg_json *at = operations ? operations->child : NULL; at; at = at->next)
-        if (vg_slice_is(vg_json_get_text(at, "name"), "lastn"))
-            type->has_lastn = true;
     if (type->params.seed == 0)
         vg_map_init(&type->params);
     type->has_params = params != NULL;

@@ -33,7 +33,7 @@
 
 struct remote_type {
     bool has_params; /* they are listed */
-    bool has_history, has_type_history, has_lastn;
+    bool has_history, has_type_history;
     struct vg_map params; /* names -> anything */
 };
 

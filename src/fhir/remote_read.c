@@ -9,6 +9,9 @@
  * A date without a prefix means other things on other servers: it goes out as a pair of ge and lt.
  * An order that the server did not keep is noticed by its self link.
  *
+ * $lastn is made of searches, also where the server lists it: HAPI without Elasticsearch does, and
+ * answers with other patients' Observations.
+ *
  * next links are followed as they are, on the same origin only. next_query is "_page=" and the
  * link, and what is compared here.
  */
@@ -385,7 +388,7 @@ static void put_param(struct vg_buf *url, struct vg_slice whole)
     remote_put_query(url, whole);
 }
 
-/* date=2026-03-14 -> date=ge2026-03-14T00:00:00Z&date=lt2026-03-15T00:00:00Z */
+/* date=2026-03-14 -> date=ge2026-03-14T00:00:00.000000Z&date=lt2026-03-15T00:00:00.000000Z */
 static bool put_date(struct vg_buf *url, unsigned type, struct vg_slice name, struct vg_slice value,
                      struct vg_arena *arena)
 {
@@ -398,8 +401,20 @@ static bool put_date(struct vg_buf *url, unsigned type, struct vg_slice name, st
 
     if (!(view && view->param->kind == FHIR_DATE) && !vg_slice_is(name, "_lastUpdated"))
         return false;
-    if (!text.ptr || !fhir_time_parse(text, &span, &precision, &has_zone))
-        return false; /* has a prefix, or several values: as it is */
+    if (!text.ptr)
+        return false;
+    if (text.len > 2 && text.ptr[0] >= 'a' && text.ptr[0] <= 'z' &&
+        fhir_time_parse(vg_slice_from(text, 2), &span, &precision, &has_zone) && has_zone &&
+        precision == FHIR_SECOND) { /* in UTC: some compare texts */
+        const char *point = memchr(text.ptr, '.', text.len);
+
+        (void)vg_time_format(span.low_us, !point ? 0 : span.low_us % 1000 != 0 ? 6 : 3, low);
+        vg_buf_put_byte(url, memchr(url->ptr, '?', url->len) ? '&' : '?');
+        vg_buf_printf(url, "%.*s=%.2s%s", VG_FMT(name), text.ptr, low);
+        return true;
+    }
+    if (!fhir_time_parse(text, &span, &precision, &has_zone))
+        return false; /* several values, or less than a second: as it is */
     (void)vg_time_format(span.low_us, 6, low);
     (void)vg_time_format(span.high_us, 6, high);
     vg_buf_put_byte(url, memchr(url->ptr, '?', url->len) ? '&' : '?');
@@ -439,6 +454,30 @@ static struct vg_slice plain_of(struct vg_slice name)
     return name;
 }
 
+/* patient=p1 -> patient=Patient/p1: a bare id is an id to every server only with its type. */
+static bool put_reference(struct vg_buf *url, unsigned type, struct vg_slice name,
+                          struct vg_slice value)
+{
+    const struct fhir_param_view *view = fhir_param_find(type, name);
+    struct vg_slice target;
+
+    if (!view || view->param->kind != FHIR_REFERENCE || !view->param->target)
+        return false;
+    target = vg_slice_of(view->param->target);
+    target = vg_slice_cut(&target, ',');
+    vg_buf_put_byte(url, memchr(url->ptr, '?', url->len) ? '&' : '?');
+    vg_buf_printf(url, "%.*s=", VG_FMT(name));
+    for (bool is_first = true; value.len; is_first = false) {
+        struct vg_slice one = vg_slice_cut(&value, ',');
+
+        vg_buf_printf(url, "%s", is_first ? "" : ",");
+        if (fhir_id_is_ok(one)) /* neither '/' nor '%' nor ':' in it */
+            vg_buf_printf(url, "%.*s/", VG_FMT(target));
+        remote_put_query(url, one);
+    }
+    return true;
+}
+
 /* Which parameters go out, and which are done here. */
 static enum vg_status make_plan(struct fhir_remote *r, unsigned type, struct vg_slice query,
                                 struct vg_arena *arena, struct plan *plan, struct vg_err *err)
@@ -470,7 +509,8 @@ static enum vg_status make_plan(struct fhir_remote *r, unsigned type, struct vg_
         is_listed = is_global(plain) || !can || !can->has_params || vg_map_get(&can->params, plain);
         (void)pthread_mutex_unlock(&r->lock);
         if (is_listed) {
-            if (!put_date(&plan->url, type, name, value, arena))
+            if (!put_date(&plan->url, type, name, value, arena) &&
+                !put_reference(&plan->url, type, name, value))
                 put_param(&plan->url, whole);
             continue;
         }
@@ -731,9 +771,7 @@ enum vg_status remote_lastn(struct fhir_remote *r, struct vg_slice query, struct
     unsigned type = fhir_type_find(VG_SLICE("Observation"));
     struct vg_slice max_text = param_of(query, "max");
     struct fhir_results all = {0};
-    const struct remote_type *can;
     uint64_t max = 1;
-    bool has_lastn;
     enum vg_status st;
 
     if (!param_of(query, "patient").len && !param_of(query, "subject").len)
@@ -742,25 +780,6 @@ enum vg_status remote_lastn(struct fhir_remote *r, struct vg_slice query, struct
         return vg_fail(err, VG_REJECT, "fhir.invalid", 0, "$lastn needs code or category");
     (void)vg_slice_to_u64(max_text, &max);
     max = max < 1 ? 1 : max > 100 ? 100 : max;
-    (void)pthread_mutex_lock(&r->lock);
-    can = remote_type_of(r, type);
-    has_lastn = can && can->has_lastn;
-    (void)pthread_mutex_unlock(&r->lock);
-    if (has_lastn) {
-        struct plan plan = {0};
-        struct vg_slice next = {0};
-
-        vg_buf_init(&plan.url, 1u << 20);
-        vg_buf_put(&plan.url, VG_SLICE("Observation/$lastn"));
-        put_param(&plan.url, query);
-        struct vg_slice url = vg_arena_dup(arena, vg_buf_slice(&plan.url));
-
-        st = url.ptr ? remote_page(r, url.ptr, arena, &all, &next, err) : no_room(err);
-        vg_buf_fini(&plan.url);
-        if (st == VG_OK)
-            *ret_results = all;
-        return st;
-    }
     st = gather(r, type, query, max, arena, &all, err);
     if (st == VG_OK)
         st = fhir_lastn_pick(r->store, all.resources, all.count, (uint32_t)max, arena, ret_results,
