@@ -252,6 +252,7 @@ static void put(struct stream *stream, const char *device, const char *value)
     stream_header_put(&headers, "via", VG_SLICE("mqtt"));
     stream_header_put(&headers, "mid", VG_SLICE("device's own"));
     stream_header_put(&headers, "ctime", VG_SLICE("2026-03-14T10:00:00Z"));
+    stream_header_put(&headers, "ct", VG_SLICE("application/hl7-v2+er7"));
     stream_header_put(&headers, "p.ward", VG_SLICE("4/5 & more"));
     stream_header_put(&headers, "p.$.edge-time", VG_SLICE("1999"));
     stream_out_add(&out, STREAM_DEVICE_RAW, 1773482400123456, vg_slice_of(device),
@@ -372,6 +373,7 @@ static void test_properties_travel_along(void)
     CHECK(strstr(seen.sample, "&%24.edge-time=2026-03-14T10%3A00%3A00.123456Z") != NULL);
     CHECK(strstr(seen.sample, "&edge-mid=device%27s%20own") != NULL);
     CHECK(strstr(seen.sample, "&%24.ctime=2026-03-14T10%3A00%3A00Z") != NULL);
+    CHECK(strstr(seen.sample, "&%24.ct=application%2Fhl7-v2%2Ber7") != NULL);
     CHECK(strstr(seen.sample, "&ward=4%2F5%20%26%20more") != NULL);
     CHECK(strstr(seen.sample, "1999") == NULL && strstr(seen.sample, "via") == NULL);
     pthread_mutex_unlock(&lock);
