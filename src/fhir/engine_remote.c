@@ -130,11 +130,13 @@ static void *maintain(void *ctx)
             r->watch_at_us = 0; /* what has happened there meanwhile, before anything is sent */
         watch_if_due(r);
         while (!is_closing(r) && !remote_is_away(r) && spool_count(r->spool) > 0) {
+            uint64_t before = spool_count(r->spool);
             enum vg_status st = drain_some(r, &err);
 
             show_spool(r);
             watch_if_due(r);
-            if (st != VG_OK) {
+            /* Nothing gone: what was refused found nobody who takes it. */
+            if (st != VG_OK || spool_count(r->spool) >= before) {
                 remote_pause(r, VG_SECOND_US / 5);
                 break;
             }
@@ -189,9 +191,9 @@ static enum vg_status take_config(struct fhir_remote *r, const struct fhir_remot
         return vg_fail(err, VG_REJECT, "fhir.url", 0,
                        "fhir.url: expected https://host/path of a FHIR R4 server");
     base = (char *)(uintptr_t)own->url;
-    while (*base && base[strlen(base) - 1] == '/')
-        base[strlen(base) - 1] = '\0';
     host = strstr(own->url, "://") + 3;
+    while (*host && base[strlen(base) - 1] == '/')
+        base[strlen(base) - 1] = '\0';
     if (!*host || strpbrk(host, "?#@ "))
         return vg_fail(err, VG_REJECT, "fhir.url", 0,
                        "fhir.url: expected no user, query or blank in it");
