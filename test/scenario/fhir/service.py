@@ -2,10 +2,10 @@
 import http.client
 import json
 import pathlib
+import ssl
 import subprocess
 import sys
 import threading
-import time
 import urllib.parse
 
 sys.path.insert(0, str(pathlib.Path(__file__).resolve().parents[1]))
@@ -38,21 +38,22 @@ class Answer:
 class Service:
     """Runs until stop() or kill(); what is left is ended with the script."""
 
-    def __init__(self, program, data, *options):
-        self.program, self.data, self.options = program, pathlib.Path(data), options
+    def __init__(self, program, data, *options, secure=False):
+        self.program, self.data, self.options, self.secure = program, pathlib.Path(data), options, secure
         self.port, self.process, self.local = 0, None, threading.local()
 
     def start(self, deadline_s=60):
         self.data.mkdir(parents=True, exist_ok=True)
         self.log = open(self.data.with_suffix(".log"), "ab")
-        self.process = subprocess.Popen([self.program, "fhir", "--listen", f"127.0.0.1:{self.port}", "--insecure-no-auth", "--data", str(self.data),
-                                         *self.options], stdout=subprocess.PIPE, stderr=self.log)
+        self.process = subprocess.Popen([self.program, "fhir", "--listen", f"127.0.0.1:{self.port}", "--data", str(self.data),
+                                         *([] if self.secure else ["--insecure-no-auth"]), *self.options], stdout=subprocess.PIPE, stderr=self.log)
         h.Program.running.append(self)
         self.base = self.process.stdout.readline().decode().strip()
         if not self.base:
             raise RuntimeError(f"vigil fhir ended with {self.process.wait(deadline_s)}, see {self.log.name}")
         self.port = urllib.parse.urlsplit(self.base).port
         self.local = threading.local()
+        self.tls = ssl.create_default_context(cafile=str(self.data / "tls/ca.crt")) if self.secure else None
         h.wait_for("metadata", lambda: self("GET", "/metadata").status == 200, deadline_s)
         return self
 
@@ -80,7 +81,9 @@ class Service:
         for attempt in (1, 2):
             connection = getattr(self.local, "connection", None)
             if not connection:
-                connection = self.local.connection = http.client.HTTPConnection("127.0.0.1", self.port, timeout=60)
+                connection = self.local.connection = \
+                    http.client.HTTPSConnection("127.0.0.1", self.port, timeout=60, context=self.tls) if self.secure else \
+                    http.client.HTTPConnection("127.0.0.1", self.port, timeout=60)
             try:
                 connection.request(method, "/fhir" + urllib.parse.quote(path, safe="/?&=%:|,$+*;@"), data.encode() if data is not None else None, head)
                 answer = connection.getresponse()

@@ -1,0 +1,190 @@
+#!/usr/bin/env python3
+"""access.py -- who may do what at `vigil fhir`: SMART Backend Services with real keys, scopes in every interaction, audit; $import.
+
+Keys and signatures are made by the openssl program.
+"""
+import base64
+import json
+import os
+import pathlib
+import subprocess
+import sys
+import time
+import urllib.parse
+import uuid
+
+sys.path.insert(0, os.path.dirname(os.path.abspath(__file__)))
+import service as s  # noqa: E402
+from service import h, patient, pulse  # noqa: E402
+
+
+def b64(data):
+    return base64.urlsafe_b64encode(data).rstrip(b"=").decode()
+
+
+def openssl(*arguments, data=b""):
+    return subprocess.run(["openssl", *arguments], input=data, check=True, capture_output=True).stdout
+
+
+class Key:
+    """RS384 or ES384, with its JWK."""
+
+    def __init__(self, work, alg):
+        self.alg, self.kid, self.path = alg, alg + "-1", str(work / f"{alg}.pem")
+        if alg == "RS384":
+            openssl("genpkey", "-algorithm", "RSA", "-pkeyopt", "rsa_keygen_bits:2048", "-out", self.path)
+            modulus = bytes.fromhex(openssl("rsa", "-in", self.path, "-noout", "-modulus").decode().strip().split("=")[1])
+            self.jwk = {"kty": "RSA", "kid": self.kid, "alg": alg, "n": b64(modulus), "e": "AQAB"}
+        else:
+            openssl("genpkey", "-algorithm", "EC", "-pkeyopt", "ec_paramgen_curve:P-384", "-out", self.path)
+            point = openssl("ec", "-in", self.path, "-pubout", "-outform", "DER")[-96:]
+            self.jwk = {"kty": "EC", "crv": "P-384", "kid": self.kid, "alg": alg, "x": b64(point[:48]), "y": b64(point[48:])}
+
+    def sign(self, text):
+        made = openssl("dgst", "-sha384", "-sign", self.path, data=text.encode())
+        if self.alg == "RS384":
+            return b64(made)
+        parts, at = [], 2  # the two integers of the DER
+        for _ in range(2):
+            length = made[at + 1]
+            parts.append(made[at + 2:at + 2 + length].lstrip(b"\0").rjust(48, b"\0"))
+            at += 2 + length
+        return b64(b"".join(parts))
+
+    def assertion(self, client, audience, lifetime_s=240, **more):
+        head = {"alg": self.alg, "kid": self.kid, "typ": "JWT"} | more.pop("head", {})
+        claims = {"iss": client, "sub": client, "aud": audience, "exp": int(time.time()) + lifetime_s, "jti": str(uuid.uuid4())} | more
+        text = ".".join(b64(json.dumps(part).encode()) for part in (head, claims))
+        return text + "." + self.sign(text)
+
+
+def ask_token(at, assertion, scope, **more):
+    form = {"grant_type": "client_credentials", "scope": scope, "client_assertion": assertion,
+            "client_assertion_type": "urn:ietf:params:oauth:client-assertion-type:jwt-bearer"} | more
+    return at("POST", "/auth/token", urllib.parse.urlencode(form), Content_Type="application/x-www-form-urlencoded")
+
+
+def main(checks, work):
+    row = checks.check
+    data = work / "data"
+    inbox = work / "inbox"
+    inbox.mkdir()
+    at = s.Service(h.program(), data, "--set", f"fhir.import_dir={inbox}", secure=True).start()
+    audience = at.base + "/auth/token"
+    keys = {alg: Key(work, alg) for alg in ("RS384", "ES384")}
+
+    def client(*arguments, code=0):
+        ran = subprocess.run([h.program(), "fhir", "client", *arguments, "--data", str(data)], capture_output=True, text=True)
+        row(f"vigil fhir client {arguments[0]} {' '.join(arguments[1:2])}", ran.returncode, code)
+        return ran.stdout
+
+    def register(name, key, scope):
+        path = work / f"{name}.jwks"
+        path.write_text(json.dumps({"keys": [key.jwk]}))
+        client("add", name, "--jwks", str(path), "--scope", scope)
+
+    checks.heading("clients")
+    register("hub", keys["RS384"], "system/*.cruds")
+    register("reader", keys["ES384"], "system/Observation.rs system/Patient.read")
+    row("list", client("list").split("\n")[:2], ["hub\tsystem/*.cruds", "reader\tsystem/Observation.rs system/Patient.read"])
+    (work / "bad.jwks").write_text('{"keys":[{"kty":"oct","k":"AAAA"}]}')
+    client("add", "bad", "--jwks", str(work / "bad.jwks"), "--scope", "system/*.read", code=1)
+
+    checks.heading("tokens")
+    row("no token is 401 with WWW-Authenticate", (lambda a: (a.status, a.headers["www-authenticate"], a.issue))(at("GET", "/Patient")), (401, "Bearer", "login"))
+    row("metadata needs none", at("GET", "/metadata").status, 200)
+    row("an unknown token is 401", at("GET", "/Patient", Authorization="Bearer vgf_" + "0" * 64).status, 401)
+    rs, es = keys["RS384"], keys["ES384"]
+    granted = ask_token(at, rs.assertion("hub", audience), "system/*.cruds")
+    row("RS384", (granted.status, granted.json["token_type"], granted.json["expires_in"] <= 300, granted.json["scope"]), (200, "bearer", True, "system/*.cruds"))
+    hub = {"Authorization": "Bearer " + granted.json["access_token"]}
+    read = ask_token(at, es.assertion("reader", audience), "system/Observation.rs system/Patient.read system/Flag.rs")
+    row("ES384, and no more than what is registered", (read.status, read.json["scope"]), (200, "system/Observation.rs system/Patient.rs"))
+    reader = {"Authorization": "Bearer " + read.json["access_token"]}
+    again = rs.assertion("hub", audience)
+    row("an assertion is good once", (ask_token(at, again, "system/*.rs").status, ask_token(at, again, "system/*.rs").json["error"]), (200, "invalid_client"))
+    for name, assertion in (
+            ("another audience", rs.assertion("hub", "https://elsewhere.example.org/token")), ("expired", rs.assertion("hub", audience, -600)),
+            ("valid for too long", rs.assertion("hub", audience, 3600)), ("iss is not sub", rs.assertion("hub", audience, iss="reader")),
+            ("somebody else's key", es.assertion("hub", audience)), ("an unknown client", rs.assertion("nobody", audience)),
+            ("alg none", rs.assertion("hub", audience, head={"alg": "none"})), ("no jti", rs.assertion("hub", audience, jti="")),
+            ("changed after signing", rs.assertion("hub", audience)[:-8] + "AAAAAAAA"), ("nonsense", "a.b.c")):
+        answer = ask_token(at, assertion, "system/*.rs")
+        row(name, (answer.status, answer.json["error"]), (401, "invalid_client"))
+    row("no scope that may be had", ask_token(at, es.assertion("reader", audience), "system/Flag.rs").json["error"], "invalid_scope")
+    row("another grant", ask_token(at, rs.assertion("hub", audience), "system/*.rs", grant_type="password").json["error"], "unsupported_grant_type")
+
+    checks.heading("scopes")
+    flag = {"resourceType": "Flag", "id": "f1", "status": "active", "code": {"text": "x"}, "subject": {"reference": "Patient/p1"}}
+    row("who may write writes", [at.put(r, **hub).status for r in (patient("p1", "p1"), {"resourceType": "Device", "id": "d1"}, pulse(
+        "o1", device={"reference": "Device/d1"}), flag)], [201] * 4)
+    bundle = {"resourceType": "Bundle", "type": "batch", "entry": [{"request": {"method": "GET", "url": u}} for u in ("Patient/p1", "Flag/f1", "Flag?patient=p1")] +
+              [{"request": {"method": "DELETE", "url": "Patient/p1"}}]}
+    for name, found, want in (
+            ("read", at("GET", "/Observation/o1", **reader).status, 200), ("read of another type", at("GET", "/Flag/f1", **reader).status, 403),
+            ("it says so by an OperationOutcome", at("GET", "/Flag/f1", **reader).issue, "forbidden"),
+            ("create", at("POST", "/Observation", pulse(), **reader).status, 403), ("update", at.put(pulse("o1", value=1), **reader).status, 403),
+            ("delete", at("DELETE", "/Observation/o1", **reader).status, 403), ("search", at("GET", "/Observation?patient=p1", **reader).status, 200),
+            ("POST _search of another type", at("POST", "/Flag/_search", "patient=p1", Content_Type="application/x-www-form-urlencoded", **reader).status, 403),
+            ("history", (at("GET", "/Observation/o1/_history", **reader).status, at("GET", "/Flag/_history", **reader).status), (200, 403)),
+            ("_include leaves out what may not be seen", [e["resource"]["resourceType"] for e in at(
+                "GET", "/Observation?_id=o1&_include=Observation:device&_include=Observation:patient", **reader).json["entry"]], ["Observation", "Patient"]),
+            ("_has of another type", at("GET", "/Patient?_has:Flag:patient:status=active", **reader).status, 403),
+            ("a chain into another type", at("GET", "/Observation?device.identifier=x", **reader).status, 403),
+            ("_revinclude leaves out", len(at("GET", "/Patient?_id=p1&_revinclude=Flag:patient", **reader).json["entry"]), 1),
+            ("$everything leaves out", {e["resource"]["resourceType"] for e in at("GET", "/Patient/p1/$everything", **reader).json["entry"]}, {"Patient", "Observation"}),
+            ("each entry of a batch", [e["response"]["status"][:3] for e in at("POST", "", bundle, **reader).json["entry"]], ["200", "403", "403", "403"]),
+            ("a transaction with one that is forbidden", at("POST", "", bundle | {"type": "transaction"}, **reader).status, 403),
+            ("$import", at("POST", "/$import", {"resourceType": "Parameters", "parameter": [{"name": "input", "part": [
+                {"name": "type", "valueCode": "Patient"}, {"name": "url", "valueUri": "file:x.ndjson"}]}]}, **reader).status, 403)):
+        row(name, found, want)
+
+    checks.heading("$import")
+    lines = [json.dumps(pulse(f"im{i}", value=i)) for i in range(2500)] + [json.dumps(pulse(value=7)), '{"resourceType":"Observation","status":"x"}', "{", ""]
+    (inbox / "vitals.ndjson").write_text("\n".join(lines) + "\n")
+    (inbox / "link.ndjson").symlink_to("/etc/passwd")
+
+    def begin(*names):
+        return at("POST", "/$import", {"resourceType": "Parameters", "parameter": [{"name": "input", "part": [
+            {"name": "type", "valueCode": "Observation"}, {"name": "url", "valueUri": name}]} for name in names]}, Prefer="respond-async", **hub)
+
+    def count():
+        return at("GET", "/Observation?_summary=count", **hub).json["total"]
+
+    for name in ("/etc/passwd", "../data/fhir.db", "file:///etc/passwd", "https://example.org/x.ndjson", ".hidden"):
+        row("refused: " + name, begin(name).status, 400)
+    before = count()
+    begun = begin("file:vitals.ndjson", "link.ndjson", "nothing.ndjson")
+    row("202 with its place", (begun.status, begun.headers["content-location"].startswith(at.base)), (202, True))
+    place = begun.headers["content-location"]
+    at.kill()
+    at.start()
+    done = h.wait_for("the import", lambda: (lambda a: a if a.status == 200 else None)(at("GET", place, **hub)), 60).json
+    row("each line once, over a kill -9", count() - before, 2501)
+    row("its report", ([f["count"] for f in done["output"]], [f["count"] for f in done["error"]]), ([2501, 0, 0], [2, 1, 1]))
+    row("a refused line says why", all(r["reason"] for r in done["refused"]) and len(done["refused"]), 4)
+    again = begin("vitals.ndjson").headers["content-location"]
+    h.wait_for("the second import", lambda: at("GET", again, **hub).status == 200, 60)
+    row("the same again changes nothing", count() - before, 2501)
+
+    checks.heading("audit")
+    h.wait_for("events", lambda: at("GET", "/AuditEvent?_summary=count", **hub).json["total"] > 30, 10)
+    found = [e["resource"] for e in at("GET", "/AuditEvent?_count=200&outcome=4", **hub).json["entry"]]
+    refusals = [e for e in found if e["agent"][0].get("altId") == "reader"]
+    row("what was refused is there, by whom", len(refusals), lambda n: n >= 10)
+    row("the query is kept", any(e.get("entity", [{}])[0].get("query") for e in found), True)
+    row("no client writes over it", (at("DELETE", "/AuditEvent/" + found[0]["id"], **hub).status, at.put(found[0], **hub).status), (405, 405))
+    made = at("GET", "/AuditEvent?_summary=count", **hub).json["total"]
+    for _ in range(20):
+        at("GET", "/Patient/p1", **hub)
+    at.kill()
+    at.start()
+    row("a kill -9 loses none", at("GET", "/AuditEvent?_summary=count", **hub).json["total"], lambda n: n >= made + 20)
+    client("remove", "reader")
+    row("a removed client's token is worth nothing", at("GET", "/Patient/p1", **reader).status, 401)
+    row("secrets are not in the log", [w for w in (hub["Authorization"][7:], "top-secret") if w in pathlib.Path(str(data) + ".log").read_text()], [])
+    row("it ends cleanly", at.stop(), 0)
+
+
+if __name__ == "__main__":
+    h.run_script("fhir_access", main)
