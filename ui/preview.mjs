@@ -99,6 +99,9 @@ const lists = [{ id: 1, name: 'Morning round, Ward 4', members: ['p1', 'p3', 'p5
 const sbar = (row) => ({ situation: `${row.location}. NEWS2 ${row.news2?.low ?? '–'} (${row.news2?.band ?? 'no score'}), risk ${((row.risk ?? 0) * 100).toFixed(1)} % within 6 h. ${row.flag?.title ?? 'No open flag.'}`, background: `${row.ageYears} y, ${row.gender}.`, assessment: 'Respiration 2 points, pulse 2, temperature 1. Rising over 4 h.', recommendation: 'Urgent assessment by a clinician competent in acute illness within 1 h; observations at least hourly.' });
 const find = (id) => rows.find((r) => r.patientId === id);
 
+const mapping = (name) => readFileSync(join(dist, `../../mappings/ward-${name}.json`), 'utf8');
+const MAPPINGS = { version: 'c54d58882c78b40a', device: mapping('device'), fhir: mapping('fhir') };
+
 const routes = {
   'GET /api/board': () => boardOf(),
   'GET /api/worklist': () => ({ asOf: iso(Date.now()), items: Object.values(work) }),
@@ -108,6 +111,12 @@ const routes = {
   'GET /api/outbox': () => ({ cards: [{ id: 3, target: 'teams', title: 'HIGH: NEWS2 9, Bed 1', state: 'sent', attempts: 1, time: iso(Date.now() - 12 * MINUTE) }, { id: 2, target: 'webhook', title: 'MEDIUM: NEWS2 6, Bed 2', state: 'failed', attempts: 8, time: iso(Date.now() - 42 * MINUTE), why: 'http.connect: connection refused by hooks.example' }, { id: 1, target: 'teams', title: 'MEDIUM: NEWS2 6, Bed 3', state: 'due', attempts: 2, time: iso(Date.now() - MINUTE), why: 'http.status: 429' }] }),
   'GET /api/deadletters': () => ({ letters: [{ stage: 'connector', reason: 'connector.json', text: 'payload is not JSON: line 1, column 4: expected a value', topic: 'device.raw', partition: 0, seq: 4711, time: iso(Date.now() - 9 * MINUTE), key: 'bed-4', payload: '{"hr":,}', payloadEncoding: 'utf-8' }, { stage: 'connector', reason: 'connector.patient', text: 'no Patient for device bed-99', topic: 'device.raw', partition: 0, seq: 4611, time: iso(Date.now() - 19 * MINUTE), key: 'bed-99', payload: 'AAECAw==', payloadEncoding: 'base64' }] }),
   'GET /api/model': () => ({ name: 'sepsis-vitals', version: '1', intendedUse: 'Early warning beside NEWS2 on adult wards.', horizonHours: 6, performance: { auroc: 0.81, calibrationSlope: 0.97, bySubgroup: [{ group: 'female', patients: 4120, auroc: 0.81 }, { group: 'male', patients: 4480, auroc: 0.8 }] }, notFor: ['patients under 16', 'pregnancy', 'a diagnosis'], inputs: ['respiration', 'SpO2', 'pulse', 'blood pressure', 'temperature'] }),
+  'GET /api/mappings': () => ({ active: MAPPINGS.version, compat: 'default', files: { device: 'mappings/ward-device.json', fhir: 'mappings/ward-fhir.json' }, trouble: '', history: [{ version: MAPPINGS.version, time: iso(Date.now() - 120 * MINUTE), who: 'ann', how: 'workbench' }, { version: '07567e805b54414b', time: iso(Date.now() - 3000 * MINUTE), who: 'vigil', how: 'start' }] }),
+  'GET /api/mappings/active': () => MAPPINGS,
+  'GET /api/mappings/files': () => MAPPINGS,
+  'GET /api/mappings/messages': () => ({ letters: [], messages: [{ id: '0-4711', device: 'bed-4', time: iso(Date.now() - 9000), payload: '{"hr":72}', envelope: '{"Body":{"hr":72},"Properties":{},"SystemProperties":{"iothub-connection-device-id":"bed-4"}}' }] }),
+  'POST /api/mappings/try': (body) => (body.device.includes('typeName') ? { version: MAPPINGS.version, findings: [], result: { message: 'message', measurements: [{ type: 'heartrate', occurrenceTimeUtc: iso(Date.now()), deviceId: 'bed-4', properties: [{ name: 'hr', value: '72' }] }], observations: [{ resourceType: 'Observation', status: 'final', code: { text: 'heartrate' }, valueQuantity: { value: 72, unit: '/min' } }], errors: [] } }
+    : { version: MAPPINGS.version, findings: [{ file: 'device', severity: 'error', line: 6, column: 19, text: "'typeName' is missing" }] }),
   'GET /api/steps': () => ({ asOf: iso(Date.now()), steps: steps() }),
 };
 const streams = new Set();
