@@ -259,6 +259,24 @@ def bluetooth(checks, hub, passwords, at):
     check("nothing else is a dead letter", [x["reason"] for x in letters(hub)], ["connector.mismatch"])
 
 
+def mapping_test(checks, hub, work, at):
+    """vigil mapping test takes such files too."""
+    def tried(name, content, *options):
+        path = work / name
+        path.write_bytes(content)
+        code, out, error = hub.cli("mapping", "test", "--device", str(h.SOURCE / "mappings/all-device.json"), "--fhir",
+                                   str(h.SOURCE / "mappings/all-fhir.json"), *options, str(path), check=False)
+        result = json.loads(out)["results"][0]
+        return code, len(result["measurements"]), len(result["observations"]), len(result["errors"]), error
+
+    form = ("--content-type", "application/hl7-v2+er7")
+    checks.check("an HL7 file", tried("gateway.hl7", gateway_message(at).encode(), *form), (0, 6, 6, 0, ""))
+    checks.check("one whose times have no zone", tried("sentinel.hl7", sentinel_message(at).encode(), *form, "--zone", "")[0], 1)
+    checks.check("one that is none", tried("bad.hl7", b"{}", *form)[:4], (1, 0, 0, 1))
+    checks.check("bytes of a belt", tried("belt.bin", bytes.fromhex("0648"), "--content-type", "application/vnd.bluetooth.gatt",
+                                          "--characteristic", "2a37", "--device-id", "belt-1"), (0, 1, 1, 0, ""))
+
+
 def main(checks, work):
     hub = h.Program(work, "hub", connector__device_mapping=h.SOURCE / "mappings/all-device.json",
                     connector__fhir_mapping=h.SOURCE / "mappings/all-fhir.json", connector__zone="Z",
@@ -284,6 +302,8 @@ def main(checks, work):
     kill_minus_nine(checks, hub, at)
     checks.heading("Bluetooth, HL7 over HTTPS, and the ward's JSON")
     bluetooth(checks, hub, passwords, at)
+    checks.heading("vigil mapping test")
+    mapping_test(checks, hub, work, at)
     checks.check("the hub ends cleanly", hub.stop(), 0)
 
 
