@@ -259,6 +259,22 @@ def bluetooth(checks, hub, passwords, at):
     check("nothing else is a dead letter", [x["reason"] for x in letters(hub)], ["connector.mismatch"])
 
 
+def behind_a_gateway(checks, hub, work, at):
+    """A monitor that speaks to vigil edge, which keeps and forwards."""
+    hub.add_device("gw-1", "--gateway")
+    hub.add_device("far-monitors", "--through", "gw-1")
+    edge = h.Program(work, "edge", kind="edge", edge__upstream_host="127.0.0.1", edge__upstream_port=hub.ports["mqtts"],
+                     edge__gateway="gw-1", edge__password=f"file:{work / 'password-gw-1'}", edge__ca=hub.ca,
+                     hl7__port=0, hl7__senders="127.0.0.1=far-monitors")
+    edge.add_device("far-monitors")
+    edge.start()
+    monitor = Monitor(edge)
+    checks.check("the gateway acknowledges", monitor.send(gateway_message(at + 7, "W1", rate=55)), ("CA", "W1"))
+    h.wait_for("its reading", lambda: 55 in [value_of(o)[0] for o in observations(hub, "p-icu5", HR)])
+    monitor.close()
+    checks.check("the gateway ends cleanly", edge.stop(), 0)
+
+
 def mapping_test(checks, hub, work, at):
     """vigil mapping test takes such files too."""
     def tried(name, content, *options):
@@ -302,6 +318,8 @@ def main(checks, work):
     kill_minus_nine(checks, hub, at)
     checks.heading("Bluetooth, HL7 over HTTPS, and the ward's JSON")
     bluetooth(checks, hub, passwords, at)
+    checks.heading("HL7 v2 through a gateway")
+    behind_a_gateway(checks, hub, work, at)
     checks.heading("vigil mapping test")
     mapping_test(checks, hub, work, at)
     checks.check("the hub ends cleanly", hub.stop(), 0)
