@@ -327,7 +327,9 @@ static enum vg_status parse_chain(struct parsing *in, const struct fhir_param *p
                                   unsigned only_type, struct vg_slice inner, struct vg_slice text,
                                   struct fhir_filter *filter)
 {
-    struct vg_slice rest = vg_slice_of(param->target ? param->target : "Patient");
+    struct vg_slice rest = vg_slice_of(param->target ? param->target
+                                       : only_type   ? fhir_type_name(only_type)
+                                                     : "Patient");
     bool is_known = false;
 
     while (rest.len) {
