@@ -1,12 +1,13 @@
 /* crypto.c -- hashes, passwords, randomness, encodings.
  *
  * libsodium for passwords, randomness and constant-time comparison; OpenSSL for SHA-256, because it
- * uses the processor's instructions for it. The digest is fetched once: a fetch per call costs more
- * than hashing a message id.
+ * uses the processor's instructions for it. OpenSSL's older functions: the newer ones take memory
+ * twice for each hash, and every Observation's id is one.
  */
+#define OPENSSL_SUPPRESS_DEPRECATED
 #include "base/crypto.h"
 
-#include <openssl/evp.h>
+#include <openssl/sha.h>
 #include <pthread.h>
 #include <sodium.h>
 #include <stdlib.h>
@@ -21,22 +22,18 @@ _Static_assert(VG_PASSWORD_HASH_SIZE >= crypto_pwhash_STRBYTES, "a PHC string mu
 #define PERSON_MEMORY_BYTES ((size_t)64 << 20)
 
 static pthread_once_t once = PTHREAD_ONCE_INIT;
-static EVP_MD *sha256;
 static bool is_ready;
 
 static void setup(void)
 {
-    if (sodium_init() < 0)
-        return;
-    sha256 = EVP_MD_fetch(NULL, "SHA256", NULL);
-    is_ready = sha256 != NULL;
+    is_ready = sodium_init() >= 0;
 }
 
 enum vg_status vg_crypto_init(struct vg_err *err)
 {
     (void)pthread_once(&once, setup);
     if (!is_ready)
-        return vg_fail(err, VG_FATAL, "crypto.init", 0, "libsodium or OpenSSL did not start");
+        return vg_fail(err, VG_FATAL, "crypto.init", 0, "libsodium did not start");
     return VG_OK;
 }
 
@@ -56,9 +53,12 @@ void vg_random_password(char *out, size_t length)
 
 void vg_sha256(struct vg_slice bytes, uint8_t out[static 32])
 {
-    (void)pthread_once(&once, setup);
-    /* Fails only without memory or without a digest: no caller could go on with a wrong hash. */
-    if (!sha256 || EVP_Digest(bytes.ptr ? bytes.ptr : "", bytes.len, out, NULL, sha256, NULL) != 1)
+    SHA256_CTX hash;
+
+    /* None of these can fail; no caller could go on with a wrong hash. */
+    if (SHA256_Init(&hash) != 1 ||
+        SHA256_Update(&hash, bytes.ptr ? bytes.ptr : "", bytes.len) != 1 ||
+        SHA256_Final(out, &hash) != 1)
         abort();
 }
 

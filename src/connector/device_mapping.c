@@ -53,8 +53,11 @@ struct program {
     const struct jmespath *jmespath;
 };
 
+#define MEMO_MAX 32
+
 struct expression {
     struct program programs[2];
+    unsigned memo;      /* 1…MEMO_MAX: what it selects is the same in every match of a message */
     const char *member; /* for error texts */
     struct vg_slice value_name;
     const struct vg_json *at; /* where it stands in the file, or its template */
@@ -80,7 +83,8 @@ struct template
 
 struct device_mapping {
     struct template *first;
-    size_t count;
+    struct vg_slice memos[MEMO_MAX]; /* the expressions that several templates may have */
+    size_t memo_count, count;
     bool is_medtech;
 };
 
@@ -108,6 +112,7 @@ struct loader {
     const struct template_kind *kind;
     const struct vg_json *template;
     bool is_jmespath; /* the template's default language */
+    struct device_mapping *mapping;
 };
 
 static bool has_program(const struct program *program)
@@ -143,6 +148,20 @@ static bool read_language(struct loader *l, const struct vg_json *language, bool
     mapping_error_add(l->errors, language, "expected JsonPath or JmesPath, found '%.*s'",
                       VG_FMT(language->source));
     return false;
+}
+
+/* The memo of an expression's text; 0: there are too many. */
+static unsigned find_memo(struct device_mapping *mapping, struct vg_slice text)
+{
+    unsigned i = 0;
+
+    while (i < mapping->memo_count && !vg_slice_eq(mapping->memos[i], text))
+        i++;
+    if (i == MEMO_MAX)
+        return 0;
+    if (i == mapping->memo_count)
+        mapping->memos[mapping->memo_count++] = text;
+    return i + 1;
 }
 
 /* One expression member: text, or {"value", "language"} in CalculatedContent. Left without a
@@ -184,6 +203,9 @@ static void load_expression(struct loader *l, const struct vg_json *object, cons
     }
     if (text->text.len > 0)
         e->programs[0] = compile(l, text, text->text, is_jmespath);
+    if (e->programs[0].jsonpath && l->kind->is_calculated &&
+        jsonpath_is_plain(e->programs[0].jsonpath, VG_SLICE("matchedToken")))
+        e->memo = find_memo(l->mapping, text->text);
 }
 
 static bool load_text(struct loader *l, const struct vg_json *object, const char *member,
@@ -308,7 +330,8 @@ enum vg_status device_mapping_load(struct mapping_errors *errors,
         list = NULL;
     }
     for (const struct vg_json *at = list ? list->child : NULL; at; at = at->next) {
-        struct loader loader = {.errors = errors, .template = mapping_get(at, "template")};
+        struct loader loader = {
+            .errors = errors, .template = mapping_get(at, "template"), .mapping = mapping};
         const struct vg_json *type = mapping_get(at, "templateType");
         struct template *t = vg_arena_alloc(errors->arena, sizeof(*t));
 
@@ -353,8 +376,18 @@ void device_mapping_each(const struct device_mapping *mapping, device_mapping_se
 
 /* ---- applying ---- */
 
+/* What an expression of several templates selected, and what that says as a time. */
+struct memo {
+    const struct vg_json *token; /* NULL = nothing */
+    bool is_known, is_time;
+    unsigned tenths;
+    int64_t time_us;
+};
+
 struct extraction {
     struct vg_arena *arena;
+    struct memo *memos;                 /* MEMO_MAX */
+    const struct jsonpath_nodes *nodes; /* of the envelope, as the matches see it */
     uint64_t steps_left;
     const struct vg_json *root; /* what the expressions see now */
     const struct template *template;
@@ -388,7 +421,8 @@ static enum vg_status select_each(struct extraction *x, const struct program *p,
     enum vg_status st;
 
     if (p->jsonpath)
-        return jsonpath_each(p->jsonpath, root, &x->steps_left, visit, ctx, err);
+        return jsonpath_each(p->jsonpath, root, is_match ? x->nodes : NULL, &x->steps_left, visit,
+                             ctx, err);
     st = jmespath_run(p->jmespath, root, x->arena, &x->steps_left, &result, &is_projection, err);
     if (st != VG_OK || result->type == VG_JSON_NULL)
         return st;
@@ -420,20 +454,38 @@ static enum vg_status extract(struct extraction *x, const struct expression *e, 
 
     x->failed_at = e->at;
     for (int i = 0; i < 2 && has_program(&e->programs[i]); i++) {
-        struct selection s = {0};
+        struct memo *memo = e->memo ? &x->memos[e->memo - 1] : NULL;
+        struct selection s = {.token = memo ? memo->token : NULL};
         struct vg_slice text = {0};
-        enum vg_status st = select_each(x, &e->programs[i], x->root, false, select_one, &s, err);
+        enum vg_status st = VG_OK;
 
+        if (!memo || !memo->is_known)
+            st = select_each(x, &e->programs[i], x->root, false, select_one, &s, err);
         if (st != VG_OK)
             return st;
         if (s.is_ambiguous)
             return fail_field(x, e, "connector.ambiguous", "gave more than one token", err);
+        if (memo) {
+            memo->token = s.token;
+            memo->is_known = true;
+        }
         if (!s.token)
             continue;
+        if (ret_time && memo && memo->is_time) {
+            ret_time->occurrence_us = memo->time_us;
+            ret_time->occurrence_tenths = memo->tenths;
+            return VG_OK;
+        }
+        if (ret_time && value_time(s.token, x->is_medtech, &ret_time->occurrence_us,
+                                   &ret_time->occurrence_tenths)) {
+            if (memo) {
+                memo->is_time = true;
+                memo->time_us = ret_time->occurrence_us;
+                memo->tenths = ret_time->occurrence_tenths;
+            }
+            return VG_OK;
+        }
         if (ret_time) {
-            if (value_time(s.token, x->is_medtech, &ret_time->occurrence_us,
-                           &ret_time->occurrence_tenths))
-                return VG_OK;
             is_wrong_type = s.token->type != VG_JSON_NULL;
             continue;
         }
@@ -571,15 +623,27 @@ enum vg_status device_mapping_apply(const struct device_mapping *mapping, struct
                                     struct vg_arena *arena, struct measurement ***tail,
                                     struct device_mapping_error ***error_tail, struct vg_err *err)
 {
-    struct extraction x = {
-        .arena = arena, .steps_left = DEVICE_MAPPING_STEPS_MAX, .is_medtech = mapping->is_medtech};
+    struct memo memos[MEMO_MAX];
+    struct extraction x = {.arena = arena,
+                           .memos = memos,
+                           .steps_left = DEVICE_MAPPING_STEPS_MAX,
+                           .is_medtech = mapping->is_medtech};
+    struct jsonpath_nodes nodes;
     enum vg_status status = VG_END;
+
+    memset(memos, 0, sizeof(memos[0]) * mapping->memo_count);
+    if (!jsonpath_nodes_init(&nodes, arena, envelope))
+        return vg_fail(err, VG_REJECT, "connector.memory", 0, "message needs too much memory");
+    x.nodes = &nodes;
 
     for (const struct template *t = mapping->first; t; t = t->next) {
         struct matches matches = {.arena = arena};
         struct vg_err why = {0};
         enum vg_status st;
 
+        if (t->match.programs[0].jsonpath &&
+            !jsonpath_may_match(t->match.programs[0].jsonpath, &nodes))
+            continue;
         x.template = t;
         x.failed_at = t->match.at;
         st = select_each(&x, &t->match.programs[0], envelope, true, collect, &matches, &why);

@@ -3,6 +3,7 @@
 
 #include "base/clock.h"
 #include "base/crypto.h"
+#include "connector/value.h"
 
 #include <stdio.h>
 
@@ -34,7 +35,7 @@ static void put_escaped(struct vg_slice *key, struct vg_slice text)
 static void put_time(struct vg_slice *key, int64_t time_us, bool has_fraction)
 {
     char iso[VG_TIME_TEXT_SIZE], compact[VG_TIME_TEXT_SIZE];
-    size_t len = vg_time_format(time_us, has_fraction ? 6 : 0, iso), used = 0;
+    size_t len = value_time_format(time_us, has_fraction ? 6 : 0, iso), used = 0;
 
     for (size_t i = 0; i < len; i++)
         if (iso[i] != '-' && iso[i] != ':' && iso[i] != 'T')
@@ -73,13 +74,17 @@ static bool grow(struct group_table *table, struct vg_arena *arena)
  */
 static void make_id(struct vg_slice key, int64_t start_us, char id[static 65])
 {
-    char hex[65], time[17];
+    static const char digits[] = "0123456789abcdef";
+    uint64_t ms = start_us > 0 ? (uint64_t)start_us / 1000 : 0;
+    uint8_t hash[32];
 
-    vg_sha256_hex(key, hex);
-    (void)snprintf(time, sizeof(time), "%012llx",
-                   (unsigned long long)(start_us > 0 ? start_us / 1000 : 0) & 0xffffffffffffu);
-    memcpy(id, time, 12);
-    memcpy(id + 12, hex, 52);
+    vg_sha256(key, hash);
+    for (int i = 12; i-- > 0; ms >>= 4)
+        id[i] = digits[ms & 15];
+    for (int i = 0; i < 26; i++) {
+        id[12 + 2 * i] = digits[hash[i] >> 4];
+        id[13 + 2 * i] = digits[hash[i] & 15];
+    }
     id[64] = '\0';
 }
 

@@ -51,6 +51,7 @@ struct step {
     bool has_from, has_to;
     const struct term *filter;
     bool skips_scalars; /* SCAN_FILTER: no term can hold of a text or a number */
+    uint64_t needed;    /* the kind of a name that what it holds of must have, or 0 */
     struct step *next;
 };
 
@@ -314,6 +315,32 @@ static bool needs_container(const struct term *term)
     return true;
 }
 
+/* Which of 64 kinds a member's name is of. */
+static uint64_t name_bit(struct vg_slice name)
+{
+    const unsigned char *p = (const unsigned char *)name.ptr;
+
+    if (name.len == 0)
+        return 1;
+    return UINT64_C(1) << ((p[0] * 7u + p[name.len - 1] * 5u + p[name.len / 2] * 3u + name.len) &
+                           63u);
+}
+
+/* The kind of a name that an object must have for the term to hold; 0: none is known. */
+static uint64_t needed_by(const struct term *term)
+{
+    const struct step *first;
+
+    /* Of a && b only a is looked at: b may not be what ends the message's work. */
+    while (term->is_list && term->is_and)
+        term = term->first;
+    first = term->left.path;
+    /* Whatever it is compared with: where the left side selects nothing, the term is false. */
+    return !term->is_list && term->left.is_path && first && first->kind == STEP_FIELD
+               ? name_bit(first->name)
+               : 0;
+}
+
 /* What stands in [ ] or ( ); r->at is on the opening bracket and ends behind the closing one. */
 static enum vg_status read_brackets(struct reader *r, bool is_scan, struct step ***tail)
 {
@@ -338,6 +365,7 @@ static enum vg_status read_brackets(struct reader *r, bool is_scan, struct step 
             return syntax(r, "filters are nested too deep");
         st = read_filter(r, &step->filter);
         step->skips_scalars = st == VG_OK && needs_container(step->filter);
+        step->needed = st == VG_OK ? needed_by(step->filter) : 0;
         r->depth--;
         skip_blanks(r);
     } else {
@@ -596,10 +624,42 @@ enum vg_status jsonpath_compile(struct vg_arena *arena, struct vg_slice text, bo
     return VG_OK;
 }
 
+bool jsonpath_may_match(const struct jsonpath *path, const struct jsonpath_nodes *nodes)
+{
+    const struct step *first = path->first;
+
+    if (first && (first->kind == STEP_FIELD || first->kind == STEP_SCAN))
+        return (name_bit(first->name) & nodes->all_names) != 0;
+    return !first || first->kind != STEP_SCAN_FILTER || (first->needed & ~nodes->all_names) == 0;
+}
+
+bool jsonpath_is_plain(const struct jsonpath *path, struct vg_slice name)
+{
+    for (const struct step *step = path->first; step; step = step->next)
+        if (step->kind != STEP_FIELD)
+            return false;
+    return path->first && !vg_slice_eq(path->first->name, name);
+}
+
 /* ---- running ---- */
+
+/* The usual name differs in length or in its first byte. */
+static inline const struct vg_json *find_member(const struct vg_json *object, struct vg_slice name)
+{
+    if (object->type != VG_JSON_OBJECT)
+        return NULL;
+    if (name.len == 0)
+        return vg_json_get_slice(object, name);
+    for (const struct vg_json *m = object->child; m; m = m->next)
+        if (m->name.len == name.len && m->name.ptr[0] == name.ptr[0] &&
+            memcmp(m->name.ptr, name.ptr, name.len) == 0)
+            return m;
+    return NULL;
+}
 
 struct run {
     const struct vg_json *root;
+    const struct jsonpath_nodes *nodes; /* of root, or NULL */
     uint64_t *steps_left;
     struct vg_err *err;
     enum vg_status status;
@@ -671,6 +731,21 @@ static bool scan_filter(struct run *run, const struct step *step, const struct v
     return run->status == VG_OK;
 }
 
+/* The same of the whole root, whose nodes are known. */
+static bool scan_nodes(struct run *run, const struct step *step, const struct sink *sink)
+{
+    const struct jsonpath_nodes *nodes = run->nodes;
+
+    for (size_t i = 0; i < nodes->count; i++) {
+        if (step->needed & ~nodes->names[i])
+            continue;
+        if (!pay(run) || (holds(run, step->filter, nodes->list[i]) &&
+                          !walk(run, step->next, nodes->list[i], sink)))
+            return false;
+    }
+    return run->status == VG_OK;
+}
+
 static bool walk_slice(struct run *run, const struct step *step, const struct vg_json *at,
                        const struct sink *sink)
 {
@@ -717,9 +792,7 @@ static bool walk(struct run *run, const struct step *step, const struct vg_json 
     while (step && step->kind == STEP_FIELD) {
         if (!pay(run))
             return false;
-        if (at->type != VG_JSON_OBJECT)
-            return true;
-        at = vg_json_get_slice(at, step->name);
+        at = find_member(at, step->name);
         if (!at)
             return true;
         step = step->next;
@@ -775,6 +848,8 @@ static bool walk(struct run *run, const struct step *step, const struct vg_json 
         }
         return run->status == VG_OK;
     case STEP_SCAN_FILTER:
+        if (run->nodes && at == run->root && step->skips_scalars && is_container(at))
+            return scan_nodes(run, step, sink);
         return scan_filter(run, step, at, sink);
     }
     return true;
@@ -992,11 +1067,50 @@ static bool holds(struct run *run, const struct term *term, const struct vg_json
     return c.is_true && run->status == VG_OK;
 }
 
-enum vg_status jsonpath_each(const struct jsonpath *path, const struct vg_json *root,
-                             uint64_t *steps_left, jsonpath_visit *visit, void *ctx,
-                             struct vg_err *err)
+static size_t count_nodes(const struct vg_json *at)
 {
-    struct run run = {root, steps_left, err, VG_OK, path->is_medtech};
+    size_t count = 1;
+
+    for (const struct vg_json *child = at->child; child; child = child->next)
+        if (is_container(child))
+            count += count_nodes(child);
+    return count;
+}
+
+static void list_nodes(struct jsonpath_nodes *nodes, const struct vg_json *at)
+{
+    size_t place = nodes->count++;
+    uint64_t names = 0;
+
+    nodes->list[place] = at;
+    for (const struct vg_json *child = at->child; child; child = child->next) {
+        if (at->type == VG_JSON_OBJECT)
+            names |= name_bit(child->name);
+        if (is_container(child))
+            list_nodes(nodes, child); /* as deep as the JSON reader allows */
+    }
+    nodes->names[place] = names;
+    nodes->all_names |= names;
+}
+
+bool jsonpath_nodes_init(struct jsonpath_nodes *nodes, struct vg_arena *arena,
+                         const struct vg_json *root)
+{
+    size_t count = count_nodes(root);
+
+    *nodes = (struct jsonpath_nodes){.list = vg_arena_alloc(arena, sizeof(*nodes->list) * count),
+                                     .names = vg_arena_alloc(arena, sizeof(*nodes->names) * count)};
+    if (!nodes->list || !nodes->names)
+        return false;
+    list_nodes(nodes, root);
+    return true;
+}
+
+enum vg_status jsonpath_each(const struct jsonpath *path, const struct vg_json *root,
+                             const struct jsonpath_nodes *nodes, uint64_t *steps_left,
+                             jsonpath_visit *visit, void *ctx, struct vg_err *err)
+{
+    struct run run = {root, nodes, steps_left, err, VG_OK, path->is_medtech};
     const struct sink sink = {visit, ctx};
 
     (void)walk(&run, path->first, root, &sink);

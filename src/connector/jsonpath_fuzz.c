@@ -42,11 +42,11 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
         } else {
             struct seen a = {0, 0}, b = {0, 0};
             uint64_t steps_a = 50000, steps_b = 50000;
-            enum vg_status first = jsonpath_each(compiled, root, &steps_a, note, &a, &err);
+            enum vg_status first = jsonpath_each(compiled, root, NULL, &steps_a, note, &a, &err);
 
             if (first != VG_OK && !err.code)
                 abort();
-            if (jsonpath_each(compiled, root, &steps_b, note, &b, NULL) != first ||
+            if (jsonpath_each(compiled, root, NULL, &steps_b, note, &b, NULL) != first ||
                 a.hash != b.hash || steps_a != steps_b)
                 abort();
         }

@@ -23,6 +23,7 @@
 #include "connector/observation.h"
 
 #include "base/clock.h"
+#include "connector/put_int.h"
 #include "connector/value.h"
 #include "connector/value_rules.h"
 
@@ -209,8 +210,11 @@ static enum vg_status check_span(const struct observation *o, const struct measu
 {
     const struct fhir_template *t = o->template;
     bool is_empty = o->issued_us == INT64_MIN;
-    /* Slots lie on a fixed grid, so that an earlier sample that comes late moves no other. */
-    int64_t from_us = t->align_us > 0 ? floor_to(m->occurrence_us, t->align_us) : m->occurrence_us;
+    /* Slots lie on a fixed grid, so that an earlier sample that comes late moves no other. What the
+     * debugger shows as the reference's is one sample alone, and where that puts it. */
+    bool is_alone = t->is_medtech && o->patient.len == 0;
+    int64_t from_us =
+        t->align_us > 0 && !is_alone ? floor_to(m->occurrence_us, t->align_us) : m->occurrence_us;
 
     *ret_start_us = o->start_us;
     *ret_end_us = o->end_us;
@@ -531,26 +535,24 @@ enum vg_status observation_load(struct observation *o, struct vg_arena *arena, s
 
 /* ---- writing ---- */
 
-#define PUT(out, literal) vg_buf_put(out, VG_SLICE(literal))
-
 static void put_time(struct vg_buf *out, int64_t time_us)
 {
     char text[VG_TIME_TEXT_SIZE];
 
-    vg_buf_put_byte(out, '"');
-    vg_buf_put(out, (struct vg_slice){text, vg_time_format(time_us, time_us % 1000 ? 6 : 3, text)});
-    vg_buf_put_byte(out, '"');
+    PUT(out, "\"");
+    put(out, (struct vg_slice){text, value_time_format(time_us, time_us % 1000 ? 6 : 3, text)});
+    PUT(out, "\"");
 }
 
 /* Seven digits, as .NET has them; the end of an hour or a day is its last ten-millionth. */
 static void put_ticks(struct vg_buf *out, int64_t time_us, bool is_last)
 {
     char text[VG_TIME_TEXT_SIZE];
-    size_t len = vg_time_format(time_us, 6, text);
+    size_t len = value_time_format(time_us, 6, text);
 
-    vg_buf_put_byte(out, '"');
-    vg_buf_put(out, (struct vg_slice){text, len - 1});
-    vg_buf_put(out, is_last ? VG_SLICE("9Z\"") : VG_SLICE("0Z\""));
+    PUT(out, "\"");
+    put(out, (struct vg_slice){text, len - 1});
+    put(out, is_last ? VG_SLICE("9Z\"") : VG_SLICE("0Z\""));
 }
 
 static void put_period(const struct observation *o, struct vg_buf *out)
@@ -567,13 +569,13 @@ static void put_period(const struct observation *o, struct vg_buf *out)
         put_ticks(out, o->end_us, t->interval > FHIR_INTERVAL_INSTANT);
     else
         put_time(out, o->end_us);
-    vg_buf_put_byte(out, '}');
+    PUT(out, "}");
 }
 
 static void put_reference(struct vg_buf *out, struct vg_slice member, struct vg_slice id)
 {
-    vg_buf_put(out, member);
-    vg_buf_put(out, id); /* FHIR ids need no escape */
+    put(out, member);
+    put(out, id); /* FHIR ids need no escape */
     PUT(out, "\"}");
 }
 
@@ -582,7 +584,7 @@ static void put_number(struct vg_buf *out, int64_t number)
     char text[24];
     int n = snprintf(text, sizeof(text), "%lld", (long long)number);
 
-    vg_buf_put(out, (struct vg_slice){text, (size_t)n});
+    put(out, (struct vg_slice){text, (size_t)n});
 }
 
 /* The slots from the first to the end of the period: samples, and E where there is none. */
@@ -595,7 +597,7 @@ static void put_samples(const struct observation *o, const struct fhir_value *v,
     PUT(out, "{\"origin\":{\"value\":0");
     if (v->unit.len > 0) {
         PUT(out, ",\"unit\":");
-        vg_json_escape(out, v->unit);
+        put_quoted(out, v->unit);
     }
     PUT(out, "},\"period\":");
     put_number(out, v->period_us / 1000);
@@ -603,18 +605,18 @@ static void put_samples(const struct observation *o, const struct fhir_value *v,
         char text[8];
         int n = snprintf(text, sizeof(text), ".%03d", (int)(v->period_us % 1000));
 
-        vg_buf_put(out, (struct vg_slice){text, (size_t)n});
+        put(out, (struct vg_slice){text, (size_t)n});
     }
     PUT(out, ",\"dimensions\":1,\"data\":\"");
     for (int64_t i = 0; i < count; i++) {
         int64_t slot_end_us = first_us + (i + 1) * v->period_us;
 
         if (i > 0)
-            vg_buf_put_byte(out, ' ');
+            PUT(out, " ");
         if (next < p->sample_count && p->samples[next].time_us < slot_end_us)
-            vg_buf_put(out, p->samples[next++].text);
+            put(out, p->samples[next++].text);
         else
-            vg_buf_put_byte(out, 'E');
+            PUT(out, "E");
     }
     PUT(out, "\"}");
 }
@@ -624,7 +626,7 @@ static void put_absent(struct vg_slice reason, struct vg_buf *out)
     PUT(out,
         "\"dataAbsentReason\":{\"coding\":[{\"system\":\"http://terminology.hl7.org/CodeSystem/"
         "data-absent-reason\",\"code\":\"");
-    vg_buf_put(out, reason);
+    put(out, reason);
     PUT(out, "\"}]}");
 }
 
@@ -643,12 +645,12 @@ static void put_value(const struct observation *o, uint32_t index, struct vg_buf
         break;
     case FHIR_VALUE_QUANTITY:
         PUT(out, "\"valueQuantity\":{\"value\":");
-        vg_buf_put(out, p->text);
+        put(out, p->text);
         if (v->json.len > 0) {
-            vg_buf_put_byte(out, ',');
-            vg_buf_put(out, v->json);
+            PUT(out, ",");
+            put(out, v->json);
         }
-        vg_buf_put_byte(out, '}');
+        PUT(out, "}");
         break;
     case FHIR_VALUE_SAMPLED:
         PUT(out, "\"valueSampledData\":");
@@ -656,12 +658,12 @@ static void put_value(const struct observation *o, uint32_t index, struct vg_buf
         break;
     case FHIR_VALUE_CONCEPT:
         PUT(out, "\"valueCodeableConcept\":{");
-        vg_buf_put(out, v->json);
-        vg_buf_put_byte(out, '}');
+        put(out, v->json);
+        PUT(out, "}");
         break;
     case FHIR_VALUE_STRING:
         PUT(out, "\"valueString\":");
-        vg_json_escape(out, p->text);
+        put_quoted(out, p->text);
         break;
     }
     value_rules_write(v->rules, p->text, out);
@@ -697,17 +699,17 @@ static void put_times(const struct observation *o, struct vg_buf *out)
 
         if (!has_times(o, i))
             continue;
-        vg_buf_put(out, has_any ? VG_SLICE(",") : VG_SLICE("\"extension\":["));
+        put(out, has_any ? VG_SLICE(",") : VG_SLICE("\"extension\":["));
         has_any = true;
         PUT(out, "{\"url\":\"" OBSERVATION_MEASURED
                  "\",\"extension\":[{\"url\":\"name\",\"valueString\":");
-        vg_json_escape(out, v->name);
+        put_quoted(out, v->name);
         PUT(out, "},{\"url\":\"times\",\"valueString\":\"");
         if (v->type != FHIR_VALUE_SAMPLED)
             put_number(out, p->time_us);
         for (uint32_t k = 0; k < p->sample_count; k++) {
             if (k > 0)
-                vg_buf_put_byte(out, ' ');
+                PUT(out, " ");
             put_number(out, (p->samples[k].time_us - first_us) % v->period_us);
         }
         if (v->type != FHIR_VALUE_SAMPLED && p->received_us != o->issued_us) {
@@ -717,9 +719,9 @@ static void put_times(const struct observation *o, struct vg_buf *out)
         PUT(out, "\"}]}");
     }
     if (o->other_extensions.len > 0) {
-        vg_buf_put(out, has_any ? VG_SLICE(",") : VG_SLICE("\"extension\":["));
+        put(out, has_any ? VG_SLICE(",") : VG_SLICE("\"extension\":["));
         has_any = true;
-        vg_buf_put(out, o->other_extensions);
+        put(out, o->other_extensions);
     }
     if (has_any)
         PUT(out, "],");
@@ -733,28 +735,26 @@ void observation_write(const struct observation *o, struct vg_buf *out)
     PUT(out, "{\"resourceType\":\"Observation\",");
     if (!is_draft) {
         PUT(out, "\"id\":\"");
-        vg_buf_put(out, (struct vg_slice){o->id, 64});
+        put(out, (struct vg_slice){o->id, 64});
         PUT(out, "\",");
         put_times(o, out);
-        vg_buf_put(
-            out,
+        put(out,
             t->is_medtech
                 ? VG_SLICE("\"identifier\":[{\"system\":\"" FHIR_MEDTECH_SYSTEM "\",\"value\":")
                 : VG_SLICE("\"identifier\":[{\"system\":\"" OBSERVATION_SYSTEM "\",\"value\":"));
-        vg_json_escape(out, o->identifier);
+        put_quoted(out, o->identifier);
         PUT(out, "}],");
     }
-    vg_buf_put(out, o->is_amended ? VG_SLICE("\"status\":\"amended\"")
-                                  : VG_SLICE("\"status\":\"final\""));
+    put(out, o->is_amended ? VG_SLICE("\"status\":\"amended\"") : VG_SLICE("\"status\":\"final\""));
     if (t->category_json.len > 0) {
         PUT(out, ",\"category\":");
-        vg_buf_put(out, t->category_json);
+        put(out, t->category_json);
     }
     PUT(out, ",\"code\":");
     if (t->is_medtech && !vg_slice_eq(o->type, t->type_name))
         fhir_template_write_code(t, o->type, out);
     else
-        vg_buf_put(out, t->code_json);
+        put(out, t->code_json);
     if (!is_draft)
         put_reference(out, VG_SLICE(",\"subject\":{\"reference\":\"Patient/"), o->patient);
     if (o->encounter.len > 0)
@@ -771,7 +771,7 @@ void observation_write(const struct observation *o, struct vg_buf *out)
         put_reference(out, VG_SLICE(",\"device\":{\"reference\":\"Device/"), o->device);
     }
     if (o->properties[0].is_set) {
-        vg_buf_put_byte(out, ',');
+        PUT(out, ",");
         put_value(o, 0, out);
     }
     for (uint32_t i = 0; i < t->component_count; i++) {
@@ -779,21 +779,20 @@ void observation_write(const struct observation *o, struct vg_buf *out)
 
         if (!is_set && !t->components[i].is_demanded)
             continue;
-        vg_buf_put(out, has_component ? VG_SLICE(",{\"code\":")
-                                      : VG_SLICE(",\"component\":[{\"code\":"));
+        put(out, has_component ? VG_SLICE(",{\"code\":") : VG_SLICE(",\"component\":[{\"code\":"));
         has_component = true;
-        vg_buf_put(out, t->components[i].code_json);
-        vg_buf_put_byte(out, ',');
+        put(out, t->components[i].code_json);
+        PUT(out, ",");
         if (is_set)
             put_value(o, i + 1, out);
         else
             put_absent(VG_SLICE("unknown"), out);
-        vg_buf_put_byte(out, '}');
+        PUT(out, "}");
     }
     if (has_component)
-        vg_buf_put_byte(out, ']');
-    vg_buf_put(out, o->others);
-    vg_buf_put_byte(out, '}');
+        PUT(out, "]");
+    put(out, o->others);
+    PUT(out, "}");
 }
 
 /* ---- the header `fhir` ---- */
@@ -812,7 +811,7 @@ void observation_write_values(const struct fhir_template *t, const struct measur
 {
     bool has_any = false;
 
-    vg_buf_put_byte(out, '[');
+    PUT(out, "[");
     for (uint32_t i = 0; i <= t->component_count; i++) {
         const struct fhir_value *v = value_of(t, i);
         const struct measurement_value *found =
@@ -826,21 +825,21 @@ void observation_write_values(const struct fhir_template *t, const struct measur
                        value_rules_apply(v, found->text, text, &number, &reason) != VALUE_NUMBER))
             continue;
         if (has_any)
-            vg_buf_put_byte(out, ',');
+            PUT(out, ",");
         has_any = true;
-        vg_buf_put(out, v->header_json);
+        put(out, v->header_json);
         if (is_number) {
             PUT(out, "\"value\":");
             if (v->is_fahrenheit)
                 put_celsius(number, out);
             else
-                vg_buf_put(out, number);
-            vg_buf_put(out, v->unit_json);
+                put(out, number);
+            put(out, v->unit_json);
         } else {
             PUT(out, "\"text\":");
-            vg_json_escape(out, found->text);
+            put_quoted(out, found->text);
         }
-        vg_buf_put_byte(out, '}');
+        PUT(out, "}");
     }
-    vg_buf_put_byte(out, ']');
+    PUT(out, "]");
 }

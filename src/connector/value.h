@@ -52,6 +52,9 @@ bool value_parse_time(struct vg_slice text, int64_t *ret_ticks);
 /* Either. */
 bool value_date_ticks(struct vg_slice text, int64_t *ret_ticks);
 
+/* As vg_time_format(), faster for times of one day. */
+size_t value_time_format(int64_t time_us, unsigned fraction_digits, char out[static 40]);
+
 /* "2026-03-14T10:00:00.25Z": trailing zeros of the fraction cut; with seven digits at most. Return
  * the length. */
 size_t value_time_text(int64_t time_us, char out[static 40]);

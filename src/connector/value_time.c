@@ -8,7 +8,7 @@
  *
  * Its clock counts ticks of 100 ns, and so does this file.
  *
- * Threads: no state.
+ * Threads: each remembers the text of the day that it wrote last.
  */
 #include "connector/value.h"
 
@@ -392,6 +392,54 @@ bool value_time(const struct vg_json *value, bool is_medtech, int64_t *ret_us, u
     return true;
 }
 
+static char *put_two(char *p, unsigned number)
+{
+    p[0] = (char)('0' + number / 10);
+    p[1] = (char)('0' + number % 10);
+    return p + 2;
+}
+
+size_t value_time_format(int64_t time_us, unsigned fraction_digits, char out[static 40])
+{
+    static _Thread_local struct {
+        int64_t us; /* when it begins */
+        char text[VG_TIME_TEXT_SIZE];
+    } day = {.us = INT64_MIN};
+    int64_t us = (int64_t)((uint64_t)time_us - (uint64_t)day.us);
+    unsigned second;
+    char *p = out + 11;
+
+    if (day.us == INT64_MIN || time_us < day.us || us >= VG_DAY_US) {
+        int64_t rest = time_us % VG_DAY_US;
+
+        if (time_us < TICKS_FIRST / 10 || time_us >= TICKS_END / 10)
+            return vg_time_format(time_us, fraction_digits, out);
+        day.us = time_us - (rest < 0 ? rest + VG_DAY_US : rest);
+        (void)vg_time_format(day.us, 0, day.text);
+        us = time_us - day.us;
+    }
+    memcpy(out, day.text, 11); /* yyyy-MM-ddT */
+    second = (unsigned)(us / VG_SECOND_US);
+    p = put_two(p, second / 3600);
+    *p++ = ':';
+    p = put_two(p, second / 60 % 60);
+    *p++ = ':';
+    p = put_two(p, second % 60);
+    if (fraction_digits > 0) {
+        unsigned fraction = (unsigned)(us % VG_SECOND_US);
+
+        for (unsigned i = fraction_digits; i < 6; i++)
+            fraction /= 10;
+        *p = '.';
+        for (unsigned i = fraction_digits; i > 0; i--, fraction /= 10)
+            p[i] = (char)('0' + fraction % 10);
+        p += fraction_digits + 1;
+    }
+    *p++ = 'Z';
+    *p = '\0';
+    return (size_t)(p - out);
+}
+
 size_t value_time_text(int64_t time_us, char out[static 40])
 {
     return value_ticks_text(time_us, 0, out);
@@ -400,7 +448,7 @@ size_t value_time_text(int64_t time_us, char out[static 40])
 size_t value_ticks_text(int64_t time_us, unsigned tenths, char out[static 40])
 {
     bool has_fraction = time_us % VG_SECOND_US != 0 || tenths != 0;
-    size_t len = vg_time_format(time_us, has_fraction ? 6 : 0, out);
+    size_t len = value_time_format(time_us, has_fraction ? 6 : 0, out);
 
     if (has_fraction) {
         len--; /* the Z */
