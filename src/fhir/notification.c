@@ -1,4 +1,5 @@
-/* notification.c -- what a Subscription says, and the Bundle that tells of an event.
+/* notification.c -- what a Subscription says, where it may send, and the Bundle that tells of an
+ * event.
  *
  * A plain R4 Subscription (rest-hook) gets an empty POST, or the resource by PUT below its
  * endpoint. One of the Subscriptions R5 Backport guide (1.1.0) gets a Bundle of type history whose
@@ -9,6 +10,8 @@
 
 #include "base/crypto.h"
 
+#include <arpa/inet.h>
+#include <curl/curl.h>
 #include <inttypes.h>
 #include <stdio.h>
 
@@ -102,6 +105,65 @@ enum vg_status fhir_hook_terms_of(const struct vg_json *root, struct fhir_hook_t
             return vg_fail(err, VG_REJECT, "fhir.hook", 0,
                            "a channel.header is a line \"Name: value\"");
     return VG_OK;
+}
+
+/* ---- where it may send ---- */
+
+static bool is_loopback(const char *host)
+{
+    struct in_addr v4;
+
+    return strcmp(host, "[::1]") == 0 || strcmp(host, "localhost") == 0 ||
+           (inet_pton(AF_INET, host, &v4) == 1 && ntohl(v4.s_addr) >> 24 == 127);
+}
+
+/* "host", "host:port" or "http://host:port" (without TLS on purpose) in the setting. */
+static bool is_listed(const char *hosts, const char *scheme, const char *host, const char *port)
+{
+    struct vg_slice list = vg_slice_of(hosts);
+    char whole[400];
+
+    (void)snprintf(whole, sizeof(whole), "%s:%s", host, port);
+    while (list.len) {
+        struct vg_slice one = vg_slice_trim(vg_slice_cut(&list, ','));
+        bool is_plain = vg_slice_starts(one, VG_SLICE("http://"));
+
+        if (is_plain)
+            one = vg_slice_from(one, sizeof("http://") - 1);
+        if (is_plain == (strcmp(scheme, "http") == 0) &&
+            (vg_slice_eq_nocase(one, vg_slice_of(host)) ||
+             vg_slice_eq_nocase(one, vg_slice_of(whole))))
+            return true;
+    }
+    return false;
+}
+
+enum vg_status fhir_hook_check_endpoint(const char *hosts, bool allows_local,
+                                        struct vg_slice endpoint, struct vg_err *err)
+{
+    char *scheme = NULL, *host = NULL, *port = NULL, *user = NULL, text[2048];
+    CURLU *url = curl_url();
+    bool is_fine = url && vg_slice_to_cstr(endpoint, text, sizeof(text)) &&
+                   curl_url_set(url, CURLUPART_URL, text, 0) == CURLUE_OK &&
+                   curl_url_get(url, CURLUPART_SCHEME, &scheme, 0) == CURLUE_OK &&
+                   curl_url_get(url, CURLUPART_HOST, &host, 0) == CURLUE_OK &&
+                   curl_url_get(url, CURLUPART_PORT, &port, CURLU_DEFAULT_PORT) == CURLUE_OK;
+    enum vg_status st = VG_OK;
+
+    if (!is_fine || (strcmp(scheme, "https") != 0 && strcmp(scheme, "http") != 0) ||
+        curl_url_get(url, CURLUPART_USER, &user, 0) == CURLUE_OK)
+        st = vg_fail(err, VG_REJECT, "fhir.hook", 0,
+                     "the endpoint must be an https address without a user in it");
+    else if (!(allows_local && is_loopback(host)) && !is_listed(hosts, scheme, host, port))
+        st = vg_fail(err, VG_REJECT, "fhir.hook", 0,
+                     "the endpoint's host is not one of fhir.subscription_hosts (https unless it "
+                     "is listed with http://)");
+    curl_free(scheme);
+    curl_free(host);
+    curl_free(port);
+    curl_free(user);
+    curl_url_cleanup(url);
+    return st;
 }
 
 /* ---- what is told ---- */

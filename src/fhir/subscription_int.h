@@ -35,6 +35,13 @@ struct fhir_hook_terms {
 VG_CHECK enum vg_status fhir_hook_terms_of(const struct vg_json *root,
                                            struct fhir_hook_terms *ret_terms, struct vg_err *err);
 
+/* VG_REJECT: it does not lead where the setting allows, err says why. */
+VG_CHECK enum vg_status fhir_hook_check_endpoint(const char *hosts, bool allows_local,
+                                                 struct vg_slice endpoint, struct vg_err *err);
+
+/* R4 has criteria, the backport wants the name of a topic. */
+#define FHIR_HOOK_TOPIC VG_SLICE("urn:vigil:fhir:criteria")
+
 struct fhir_event {
     uint64_t number;
     int64_t at_us;

@@ -378,6 +378,7 @@ bool web_fhir_may(struct vg_http_request *request, const char *method, struct vg
         vg_http_reply_error(request, 403, "web.role", "your role may not do this");
         return false;
     }
+    fhir_rest_name_caller(web->config.fhir, vg_slice_of(user.name));
     /* A person's look is audited with the resource; a program's traffic is in its own log. */
     if (!by_token) {
         char subject[96];
