@@ -3,8 +3,8 @@
  * The way of a write:   text -> draft (draft.c: parse, check, splice, index) -> commit.c -> engine
  * The way of a search:  query text -> struct fhir_query (query.c) -> engine -> results
  *
- * What differs between types stands in tables that are made from the R4 definitions when the program
- * is built (tables.h).
+ * What differs between types stands in tables that are made from the R4 definitions when the
+ * program is built (tables.h).
  */
 #ifndef VG_FHIR_FHIR_INT_H
 #define VG_FHIR_FHIR_INT_H

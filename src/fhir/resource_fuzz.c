@@ -14,6 +14,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
     struct fhir_issue issue = {0};
     struct vg_err err = {0};
     struct vg_json *root = NULL;
+    struct fhir_problems problems = {0};
     struct vg_slice text, again, body = {(const char *)data, size};
     unsigned type;
 
@@ -26,6 +27,16 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
     type = fhir_type_find(vg_json_get_text(root, "resourceType"));
     if (!type)
         return 0;
+    /* All findings and the first one agree on whether there is any. */
+    if (fhir_validate(&arena, type, root, (struct vg_slice){0}, &problems, NULL) == VG_OK) {
+        bool is_fine = true;
+
+        for (size_t i = 0; i < problems.count; i++)
+            is_fine &= problems.items[i].http_status == 0;
+        if (is_fine != (fhir_check(&arena, type, root, &issue, &err) == VG_OK) &&
+            !vg_json_get(vg_json_get(root, "meta"), "profile"))
+            abort();
+    }
     if (fhir_draft_make(&arena, type, VG_SLICE("new-id"), body, VG_SLICE("https://x/fhir"), &first,
                         &issue, &err) != VG_OK) {
         if (!err.code || (err.text[0] == '\0'))
