@@ -116,8 +116,8 @@ struct fhir_path {
 struct fhir_param {
     const char *type, *name;
     enum fhir_kind kind;
-    const char *target; /* reference: "Patient,Device", the usual ones first; NULL = any */
-    bool is_selective;  /* few resources share one value: search by it first */
+    const char *target;     /* reference: "Patient,Device", the usual ones first; NULL = any */
+    bool is_selective;      /* few resources share one value: search by it first */
     const char *definition; /* canonical URL; "" = ours, NULL = not to be told */
 };
 
@@ -375,6 +375,11 @@ VG_CHECK enum vg_status fhir_lastn_in(struct fhir_store *store, void *view, stru
                                       bool is_strict, struct vg_arena *arena,
                                       struct fhir_results *ret_results, struct fhir_issue *issue,
                                       struct vg_err *err);
+/* Adds what _include and _revinclude ask for to a page of matches (include.c). */
+VG_CHECK enum vg_status fhir_include_all(struct fhir_store *store, void *view,
+                                         const struct fhir_query *query, struct vg_arena *arena,
+                                         struct fhir_results *results, struct fhir_issue *issue,
+                                         struct vg_err *err);
 /* What a resource is ordered by, as a text that compares byte by byte: 2 hexadecimal digits a byte.
  * A missing value comes last. {NULL, 0} when the arena is full. */
 struct vg_slice fhir_sort_text(struct vg_arena *arena, const struct fhir_query *query,

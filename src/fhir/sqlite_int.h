@@ -2,7 +2,7 @@
  *
  *   engine_sqlite.c   opening, reading, the write queue, the write-ahead log
  *   sqlite_index.c    a resource's index rows, into the tables and out of them
- *   sqlite_search.c   a query becomes SQL
+ *   sqlite_search.c   a query becomes SQL; sqlite_filter.c: its conditions
  */
 #ifndef VG_FHIR_SQLITE_INT_H
 #define VG_FHIR_SQLITE_INT_H

@@ -7,527 +7,14 @@
  * What no table answers (:missing, sorting by any parameter) is asked of the resource's text, by
  * functions that SQL calls.
  */
-#include "fhir/sqlite_int.h"
+#include "fhir/sqlite_sql_int.h"
 #include "fhir/tables.h"
 
 #include <assert.h>
-#include <stdarg.h>
 
 #define SEARCH_TIME_US (10 * VG_SECOND_US)
 #define SHORT_SPAN_US VG_DAY_US
 #define COMBINATIONS_MAX 400 /* SQLite joins at most 500 selects */
-
-/* ---- searching: the query becomes SQL ---- */
-
-struct bound {
-    enum { INT, TEXT, REAL } kind;
-    int64_t number;
-    double real;
-    struct vg_slice text;
-};
-
-struct sql {
-    struct conn *conn;
-    struct vg_arena *arena;
-    const struct fhir_query *query;
-    struct vg_buf text;
-    struct bound *bounds;
-    size_t bound_count, bound_capacity;
-    /* how the rows are come by, and what they are called then */
-    enum { BY_RESOURCE, BY_TIMELINE, BY_VALUES } way;
-    const struct fhir_filter *patients, *codes, *values; /* the driving filters */
-    bool is_for_codes; /* $lastn: a patient's timeline, whatever else is asked */
-    const char *key, *low, *high, *resource;
-    unsigned type; /* of what the columns above are of */
-    enum vg_status status;
-    struct vg_err *err;
-};
-
-static void put(struct sql *sql, const char *text)
-{
-    vg_buf_put(&sql->text, vg_slice_of(text));
-}
-
-static void bind(struct sql *sql, struct bound bound)
-{
-    if (sql->bound_count == sql->bound_capacity) {
-        size_t more = sql->bound_capacity ? sql->bound_capacity * 2 : 64;
-        struct bound *grown = vg_arena_alloc(sql->arena, more * sizeof(*grown));
-
-        if (!grown) {
-            sql->status = vg_fail(sql->err, VG_REJECT, "fhir.memory", 0, "no room for the search");
-            return;
-        }
-        if (sql->bound_count)
-            memcpy(grown, sql->bounds, sql->bound_count * sizeof(*grown));
-        sql->bounds = grown;
-        sql->bound_capacity = more;
-    }
-    sql->bounds[sql->bound_count++] = bound;
-}
-
-/* `format` is SQL with '#' for a number, '$' for a text, '~' for a real (all bound), '%' for a
- * piece of SQL (a column's name). */
-static void emit(struct sql *sql, const char *format, ...)
-{
-    va_list args;
-
-    va_start(args, format);
-    for (const char *c = format; *c; c++) {
-        if (*c == '#') {
-            bind(sql, (struct bound){.kind = INT, .number = va_arg(args, int64_t)});
-            put(sql, "?");
-        } else if (*c == '$') {
-            bind(sql, (struct bound){.kind = TEXT, .text = va_arg(args, struct vg_slice)});
-            put(sql, "?");
-        } else if (*c == '~') {
-            bind(sql, (struct bound){.kind = REAL, .real = va_arg(args, double)});
-            put(sql, "?");
-        } else if (*c == '%') {
-            put(sql, va_arg(args, const char *));
-        } else {
-            vg_buf_put_byte(&sql->text, (uint8_t)*c);
-        }
-    }
-    va_end(args);
-}
-
-static int64_t term(struct sql *sql, struct vg_slice text)
-{
-    int64_t key = TERM_UNKNOWN;
-
-    if (text.len == 0)
-        return 0;
-    if (sql->status == VG_OK)
-        sql->status = sqlite_term_find(sql->conn, text, &key, sql->err);
-    return key;
-}
-
-static void emit_system(struct sql *sql, const struct fhir_value *value)
-{
-    if (value->has_system)
-        emit(sql, " AND t.system IN (#,-1)", term(sql, value->system));
-}
-
-static bool is_patient(struct vg_slice reference)
-{
-    return vg_slice_starts(reference, VG_SLICE("Patient/"));
-}
-
-static bool is_code_role(const struct fhir_path *path)
-{
-    return path->role == FHIR_ROLE_CODE || path->role == FHIR_ROLE_COMPONENT;
-}
-
-static int64_t code_column(struct sql *sql, const struct fhir_path *path, struct vg_slice code)
-{
-    int64_t key = term(sql, code);
-
-    return key == TERM_UNKNOWN ? TERM_UNKNOWN : 2 * key + (path->role == FHIR_ROLE_COMPONENT);
-}
-
-/* Point look-up of this resource in the timeline. */
-static void emit_in_timeline(struct sql *sql, int64_t patient, int64_t code)
-{
-    emit(sql,
-         "EXISTS(SELECT 1 FROM timeline t WHERE t.type=# AND t.patient=# AND t.code=#"
-         " AND t.span IN (0,1) AND t.low=% AND t.key=%",
-         (int64_t)sql->type, patient, code, sql->low, sql->key);
-}
-
-static void emit_token(struct sql *sql, const struct fhir_path *path, int64_t key,
-                       const struct fhir_value *value)
-{
-    bool is_code = is_code_role(path);
-
-    if (!value->has_code && is_code) {
-        emit(sql,
-             "% IN (SELECT key FROM timeline WHERE type=# AND patient=0 AND code>0 AND system=#)",
-             sql->key, (int64_t)sql->type, term(sql, value->system));
-    } else if (!value->has_code) {
-        emit(sql, "% IN (SELECT key FROM token WHERE path=# AND system=#)", sql->key, key,
-             term(sql, value->system));
-    } else if (is_code) {
-        emit_in_timeline(sql, 0, code_column(sql, path, value->text));
-        emit_system(sql, value);
-        put(sql, ")");
-    } else {
-        emit(sql, "EXISTS(SELECT 1 FROM token t WHERE t.path=# AND t.text=$ AND t.key=%", key,
-             value->text, sql->key);
-        emit_system(sql, value);
-        put(sql, ")");
-    }
-}
-
-static void emit_reference(struct sql *sql, const struct fhir_path *path,
-                           const struct fhir_value *value)
-{
-    if (path->role == FHIR_ROLE_PATIENT && is_patient(value->text)) {
-        emit_in_timeline(sql, term(sql, value->text), 0);
-        put(sql, ")");
-    } else {
-        emit(sql, "EXISTS(SELECT 1 FROM token t WHERE t.path=# AND t.text=$ AND t.key=%)",
-             (int64_t)path->key, value->text, sql->key);
-    }
-}
-
-static void emit_span(struct sql *sql, const struct fhir_value *value, const char *low,
-                      const char *high)
-{
-    int64_t from = value->span.low_us, to = value->span.high_us;
-
-    switch (value->prefix) {
-    case FHIR_EQ:
-        emit(sql, "(%>=# AND %<=#)", low, from, high, to);
-        break;
-    case FHIR_NE:
-        emit(sql, "(%<># AND NOT (%>=# AND %<=#))", low, FHIR_NO_DATE, low, from, high, to);
-        break;
-    case FHIR_GT:
-        emit(sql, "%>#", high, to);
-        break;
-    case FHIR_LT:
-        emit(sql, "(%<# AND %<>#)", low, from, low, FHIR_NO_DATE);
-        break;
-    case FHIR_GE:
-        emit(sql, "(%># OR (%>=# AND %<=#))", high, to, low, from, high, to);
-        break;
-    case FHIR_LE:
-        emit(sql, "((%<# AND %<>#) OR (%>=# AND %<=#))", low, from, low, FHIR_NO_DATE, low, from,
-             high, to);
-        break;
-    case FHIR_SA:
-        emit(sql, "%>=#", low, to);
-        break;
-    case FHIR_EB:
-        emit(sql, "(%<=# AND %<>#)", high, from, low, FHIR_NO_DATE);
-        break;
-    case FHIR_AP:
-        emit(sql, "(%<# AND %># AND %<>#)", low, to, high, from, low, FHIR_NO_DATE);
-        break;
-    }
-}
-
-/* The last update is a point, so its bounds can use the index. */
-static void emit_updated(struct sql *sql, const struct fhir_value *value)
-{
-    int64_t from = value->span.low_us, to = value->span.high_us;
-    const char *r = sql->resource;
-
-    switch (value->prefix) {
-    case FHIR_EQ:
-    case FHIR_AP:
-        emit(sql, "(%.updated_us>=# AND %.updated_us<#)", r, from, r, to);
-        break;
-    case FHIR_NE:
-        emit(sql, "(%.updated_us<# OR %.updated_us>=#)", r, from, r, to);
-        break;
-    case FHIR_GT:
-    case FHIR_SA:
-        emit(sql, "%.updated_us>=#", r, to);
-        break;
-    case FHIR_LT:
-    case FHIR_EB:
-        emit(sql, "%.updated_us<#", r, from);
-        break;
-    case FHIR_GE:
-        emit(sql, "%.updated_us>=#", r, from);
-        break;
-    case FHIR_LE:
-        emit(sql, "%.updated_us<#", r, to);
-        break;
-    }
-}
-
-/* On the columns text and exact of `t`. */
-static void emit_string(struct sql *sql, enum fhir_modifier modifier,
-                        const struct fhir_value *value)
-{
-    struct vg_slice folded = fhir_fold(sql->arena, value->text);
-
-    if (modifier == FHIR_EXACT)
-        emit(sql, "t.text=$ AND t.exact=$", folded, value->text);
-    else if (modifier == FHIR_CONTAINS)
-        emit(sql, "instr(t.text,$)>0", folded);
-    else /* starts with: up to the highest character there is */
-        emit(sql, "t.text>=$ AND t.text<$", folded,
-             vg_arena_printf(sql->arena, "%.*s\xf4\x8f\xbf\xbf", VG_FMT(folded)));
-}
-
-/* On the columns of `n`, a row of quantity. */
-static void emit_number(struct sql *sql, const struct fhir_value *value)
-{
-    double from = value->number - value->half, to = value->number + value->half;
-
-    switch (value->prefix) {
-    case FHIR_EQ:
-        emit(sql, "(n.value>=~ AND n.value<~)", from, to);
-        break;
-    case FHIR_AP:
-        emit(sql, "(n.value>=~ AND n.value<=~)", from, to);
-        break;
-    case FHIR_NE:
-        emit(sql, "(n.value<~ OR n.value>=~)", from, to);
-        break;
-    case FHIR_GT:
-    case FHIR_SA:
-        emit(sql, "n.value>~", value->number);
-        break;
-    case FHIR_LT:
-    case FHIR_EB:
-        emit(sql, "n.value<~", value->number);
-        break;
-    case FHIR_GE:
-        emit(sql, "n.value>=~", value->number);
-        break;
-    case FHIR_LE:
-        emit(sql, "n.value<=~", value->number);
-        break;
-    }
-    if (value->unit.len && value->has_unit_system)
-        emit(sql, " AND n.code=# AND n.system=#", term(sql, value->unit),
-             term(sql, value->unit_system));
-    else if (value->unit.len)
-        emit(sql, " AND # IN (n.code,n.unit)", term(sql, value->unit));
-    else if (value->has_unit_system)
-        emit(sql, " AND n.system=#", term(sql, value->unit_system));
-}
-
-/* Another part of a composite, which stands beside the row `c` of the first part. */
-static void emit_beside(struct sql *sql, const struct fhir_path *path,
-                        const struct fhir_value *value)
-{
-    static const char *const tables[] = {
-        [FHIR_TOKEN] = "token t",    [FHIR_REFERENCE] = "token t", [FHIR_URI] = "token t",
-        [FHIR_DATE] = "date t",      [FHIR_STRING] = "string t",   [FHIR_QUANTITY] = "quantity n",
-        [FHIR_NUMBER] = "quantity n"};
-    bool is_number = path->kind == FHIR_QUANTITY || path->kind == FHIR_NUMBER;
-    const char *alias = is_number ? "n" : "t";
-
-    /* part 0 is the resource itself, which is beside all its parts */
-    emit(sql,
-         " AND EXISTS(SELECT 1 FROM % WHERE %.path=# AND %.key=c.key AND c.part IN (0,%.part)"
-         " AND ",
-         tables[path->kind], alias, (int64_t)path->key, alias, alias);
-    switch (path->kind) {
-    case FHIR_TOKEN:
-        emit(sql, "t.text=$", value->text);
-        emit_system(sql, value);
-        break;
-    case FHIR_REFERENCE:
-    case FHIR_URI:
-        emit(sql, "t.text=$", value->text);
-        break;
-    case FHIR_DATE:
-        emit_span(sql, value, "t.low", "t.high");
-        break;
-    case FHIR_STRING:
-        emit_string(sql, FHIR_PLAIN, value);
-        break;
-    case FHIR_QUANTITY:
-    case FHIR_NUMBER:
-        emit_number(sql, value);
-        break;
-    case FHIR_COMPOSITE:
-    case FHIR_SPECIAL:
-        put(sql, "0");
-        break;
-    }
-    put(sql, ")");
-}
-
-/* All parts in the resource itself, or all in the same component. */
-static void emit_composite(struct sql *sql, const struct fhir_param_view *view, size_t at,
-                           const struct fhir_value *value)
-{
-    const struct fhir_path *path = view->paths[at];
-
-    if (is_code_role(path)) {
-        emit(sql,
-             "EXISTS(SELECT 1 FROM timeline c WHERE c.type=# AND c.patient=0 AND c.code=#"
-             " AND c.span IN (0,1) AND c.low=% AND c.key=%",
-             (int64_t)sql->type, code_column(sql, path, value->text), sql->low, sql->key);
-    } else if (path->kind == FHIR_TOKEN || path->kind == FHIR_REFERENCE || path->kind == FHIR_URI) {
-        emit(sql, "EXISTS(SELECT 1 FROM token c WHERE c.path=# AND c.text=$ AND c.key=%",
-             (int64_t)path->key, value->text, sql->key);
-    } else { /* no composite of R4 begins with another kind */
-        put(sql, "0");
-        return;
-    }
-    if (value->has_system)
-        emit(sql, " AND c.system IN (#,-1)", term(sql, value->system));
-    if (value->beside)
-        emit_beside(sql, view->values[at], value->beside);
-    if (value->beside && value->beside->beside)
-        emit_beside(sql, view->thirds[at], value->beside->beside);
-    put(sql, ")");
-}
-
-static void emit_uri(struct sql *sql, const struct fhir_path *path, enum fhir_modifier modifier,
-                     const struct fhir_value *value)
-{
-    if (modifier == FHIR_BELOW)
-        emit(sql, "% IN (SELECT key FROM token WHERE path=# AND text>=$ AND text<$)", sql->key,
-             (int64_t)path->key, value->text,
-             vg_arena_printf(sql->arena, "%.*s\xf4\x8f\xbf\xbf", VG_FMT(value->text)));
-    else if (modifier == FHIR_ABOVE)
-        emit(sql, "% IN (SELECT key FROM token WHERE path=# AND substr($,1,length(text))=text)",
-             sql->key, (int64_t)path->key, value->text);
-    else
-        emit(sql, "EXISTS(SELECT 1 FROM token t WHERE t.path=# AND t.text=$ AND t.key=%)",
-             (int64_t)path->key, value->text, sql->key);
-}
-
-static void emit_value(struct sql *sql, const struct fhir_filter *filter, size_t path_index,
-                       const struct fhir_value *value)
-{
-    const struct fhir_path *path = filter->param->paths[path_index];
-
-    switch (filter->param->param->kind) {
-    case FHIR_TOKEN:
-        emit_token(sql, path, (int64_t)path->key, value);
-        break;
-    case FHIR_REFERENCE:
-        if (filter->modifier == FHIR_OF_IDENTIFIER)
-            emit_token(sql, path, (int64_t)path->key + IDENTIFIER_KEY, value);
-        else
-            emit_reference(sql, path, value);
-        break;
-    case FHIR_DATE:
-        if (path->role == FHIR_ROLE_DATE) {
-            emit_span(sql, value, sql->low, sql->high);
-            break;
-        }
-        emit(sql, "EXISTS(SELECT 1 FROM date t WHERE t.path=# AND t.key=% AND ", (int64_t)path->key,
-             sql->key);
-        emit_span(sql, value, "t.low", "t.high");
-        put(sql, ")");
-        break;
-    case FHIR_STRING:
-        emit(sql, "% IN (SELECT key FROM string t WHERE t.path=# AND ", sql->key,
-             (int64_t)path->key);
-        emit_string(sql, filter->modifier, value);
-        put(sql, ")");
-        break;
-    case FHIR_QUANTITY:
-    case FHIR_NUMBER:
-        emit(sql, "EXISTS(SELECT 1 FROM quantity n WHERE n.path=# AND n.key=% AND ",
-             (int64_t)path->key, sql->key);
-        emit_number(sql, value);
-        put(sql, ")");
-        break;
-    case FHIR_URI:
-        emit_uri(sql, path, filter->modifier, value);
-        break;
-    case FHIR_COMPOSITE:
-        emit_composite(sql, filter->param, path_index, value);
-        break;
-    case FHIR_SPECIAL:
-        break; /* see emit_filter */
-    }
-}
-
-static bool is_special(const struct fhir_filter *filter, const char *name)
-{
-    return strcmp(filter->param->param->name, name) == 0;
-}
-
-/* The resource that a compartment is named after is in it. */
-static bool is_own_compartment(const struct sql *sql, const struct fhir_filter *filter)
-{
-    return is_special(filter, "_compartment") &&
-           strcmp(filter->param->param->target, fhir_type_name(sql->type)) == 0;
-}
-
-static void emit_own(struct sql *sql, const struct fhir_filter *filter,
-                     const struct fhir_value *value)
-{
-    struct vg_slice id = value->text;
-
-    if (is_special(filter, "_lastUpdated")) {
-        emit_updated(sql, value);
-        return;
-    }
-    if (is_special(filter, "_compartment"))
-        (void)vg_slice_cut(&id, '/');
-    emit(sql, "%.id=$", sql->resource, id);
-}
-
-/* " AND (any value at any path)" */
-static void emit_filter(struct sql *sql, const struct fhir_filter *filter)
-{
-    bool is_first = true;
-
-    if (filter->modifier == FHIR_MISSING) {
-        int64_t view = filter->param - fhir_views;
-        bool wants_missing = filter->value_count && filter->values[0].number > 0;
-
-        emit(sql, " AND fhir_has((SELECT body FROM resource WHERE key=%),#)=#", sql->key, view,
-             (int64_t)!wants_missing);
-        return;
-    }
-    put(sql, filter->modifier == FHIR_NOT ? " AND NOT (" : " AND (");
-    for (size_t v = 0; v < filter->value_count; v++) {
-        const struct fhir_value *value = &filter->values[v];
-
-        if (filter->param->param->kind == FHIR_SPECIAL || is_own_compartment(sql, filter)) {
-            put(sql, is_first ? "" : " OR ");
-            is_first = false;
-            emit_own(sql, filter, value);
-        }
-        for (size_t p = 0; p < filter->param->path_count; p++) {
-            put(sql, is_first ? "" : " OR ");
-            is_first = false;
-            emit_value(sql, filter, p, value);
-        }
-    }
-    put(sql, is_first ? "0)" : ")");
-}
-
-/* Something of another type points at this resource and passes a filter. */
-static void emit_has(struct sql *sql, const struct fhir_has *has)
-{
-    const struct fhir_filter *filter = &has->filter;
-    struct sql outer = *sql;
-    const char *own = fhir_type_name(sql->type);
-    int64_t code = 0;
-
-    put(sql, " AND (");
-    for (size_t i = 0; i < has->reference->path_count; i++) {
-        const struct fhir_path *path = has->reference->paths[i];
-
-        put(sql, i ? " OR " : "");
-        if (path->role == FHIR_ROLE_PATIENT && strcmp(own, "Patient") == 0) {
-            if (filter->modifier == FHIR_PLAIN && filter->value_count == 1 &&
-                filter->param->path_count == 1 && filter->param->param->kind == FHIR_TOKEN &&
-                is_code_role(filter->param->paths[0]) && filter->values[0].has_code)
-                code = code_column(sql, filter->param->paths[0], filter->values[0].text);
-            emit(sql,
-                 "EXISTS(SELECT 1 FROM timeline hd CROSS JOIN resource h ON h.key=hd.key"
-                 " WHERE hd.type=# AND hd.patient=(SELECT key FROM term"
-                 " WHERE text=$||%.id) AND hd.code=# AND hd.span IN (0,1)",
-                 (int64_t)has->type, VG_SLICE("Patient/"), sql->resource, code);
-        } else {
-            emit(sql,
-                 "EXISTS(SELECT 1 FROM token hd CROSS JOIN resource h ON h.key=hd.key"
-                 " WHERE hd.path=# AND hd.text=$||%.id",
-                 (int64_t)path->key, vg_arena_printf(sql->arena, "%s/", own), sql->resource);
-        }
-        sql->key = "h.key";
-        sql->low = "h.low";
-        sql->high = "h.high";
-        sql->resource = "h";
-        sql->type = has->type;
-        emit_filter(sql, filter);
-        sql->key = outer.key;
-        sql->low = outer.low;
-        sql->high = outer.high;
-        sql->resource = outer.resource;
-        sql->type = outer.type;
-        put(sql, ")");
-    }
-    put(sql, ")");
-}
 
 /* ---- the way to the rows ---- */
 
@@ -543,7 +30,7 @@ static const struct fhir_path *patient_path(const struct fhir_filter *filter)
 static bool all_patients(const struct fhir_filter *filter)
 {
     for (size_t i = 0; i < filter->value_count; i++)
-        if (!is_patient(filter->values[i].text))
+        if (!sql_is_patient(filter->values[i].text))
             return false;
     return true;
 }
@@ -567,15 +54,15 @@ static int leads(const struct sql *sql, const struct fhir_filter *filter)
         return 0;
     switch (param->kind) {
     case FHIR_TOKEN:
-        if (is_code_role(path) || !all_have_code(filter))
+        if (sql_is_code_role(path) || !all_have_code(filter))
             return 0;
         return param->is_selective ? 4 : is_series ? 0 : 1;
     case FHIR_REFERENCE:
-        if (!path || is_own_compartment(sql, filter))
+        if (!path || sql_is_own_compartment(sql, filter))
             return 0;
         if (patient_path(filter)) {
             for (size_t i = 0; i < filter->value_count; i++)
-                if (is_patient(filter->values[i].text))
+                if (sql_is_patient(filter->values[i].text))
                     return 0;
         }
         return param->is_selective ? 4 : 2;
@@ -604,14 +91,14 @@ static void choose_way(struct sql *sql)
         int score = leads(sql, filter);
         bool is_plain = filter->modifier == FHIR_PLAIN && filter->value_count > 0 && path;
 
-        has_id |= is_special(filter, "_id") && filter->value_count > 0;
+        has_id |= sql_is_special(filter, "_id") && filter->value_count > 0;
         if (score > best) {
             best = score;
             sql->values = filter;
         }
         if (is_plain && patient_path(filter) && !sql->patients && all_patients(filter))
             sql->patients = filter;
-        if (is_plain && filter->param->param->kind == FHIR_TOKEN && is_code_role(path) &&
+        if (is_plain && filter->param->param->kind == FHIR_TOKEN && sql_is_code_role(path) &&
             !sql->codes && all_have_code(filter))
             sql->codes = filter;
     }
@@ -662,10 +149,10 @@ static void emit_rest(struct sql *sql)
 
         if (filter == sql->patients || filter == sql->codes || filter == sql->values)
             continue;
-        emit_filter(sql, filter);
+        sql_emit_filter(sql, filter);
     }
     for (size_t i = 0; i < sql->query->has_count; i++)
-        emit_has(sql, &sql->query->has[i]);
+        sql_emit_has(sql, &sql->query->has[i]);
 }
 
 static bool is_by_text(const struct fhir_query *query)
@@ -680,12 +167,12 @@ static void emit_page(struct sql *sql)
     const char *way = query->is_descending ? " DESC" : "";
 
     if (query->has_cursor && is_by_text(query))
-        emit(sql, " AND (%,%)%($,#)", sort_column(sql), sql->key, than, query->cursor_text,
-             query->cursor_key);
+        sql_emit(sql, " AND (%,%)%($,#)", sort_column(sql), sql->key, than, query->cursor_text,
+                 query->cursor_key);
     else if (query->has_cursor)
-        emit(sql, " AND (%,%)%(#,#)", sort_column(sql), sql->key, than, query->cursor_number,
-             query->cursor_key);
-    emit(sql, " ORDER BY 1%,2% LIMIT #", way, way, (int64_t)query->count + 1);
+        sql_emit(sql, " AND (%,%)%(#,#)", sort_column(sql), sql->key, than, query->cursor_number,
+                 query->cursor_key);
+    sql_emit(sql, " ORDER BY 1%,2% LIMIT #", way, way, (int64_t)query->count + 1);
 }
 
 /* Bounds on `low` that follow from the dates asked for, so that the range read ends there. */
@@ -704,22 +191,22 @@ static void emit_low_bounds(struct sql *sql, int span)
         case FHIR_GE:
         case FHIR_AP:
             if (span == 0)
-                emit(sql, " AND d.low>=#", value->span.low_us - SHORT_SPAN_US);
+                sql_emit(sql, " AND d.low>=#", value->span.low_us - SHORT_SPAN_US);
             break;
         case FHIR_LE:
-            emit(sql, " AND d.low<#", value->span.high_us);
+            sql_emit(sql, " AND d.low<#", value->span.high_us);
             break;
         case FHIR_EB:
-            emit(sql, " AND d.low<=#", value->span.low_us);
+            sql_emit(sql, " AND d.low<=#", value->span.low_us);
             break;
         case FHIR_EQ:
-            emit(sql, " AND d.low>=# AND d.low<#", value->span.low_us, value->span.high_us);
+            sql_emit(sql, " AND d.low>=# AND d.low<#", value->span.low_us, value->span.high_us);
             break;
         case FHIR_LT:
-            emit(sql, " AND d.low<#", value->span.low_us);
+            sql_emit(sql, " AND d.low<#", value->span.low_us);
             break;
         case FHIR_SA:
-            emit(sql, " AND d.low>=#", value->span.high_us);
+            sql_emit(sql, " AND d.low>=#", value->span.high_us);
             break;
         case FHIR_NE:
             break;
@@ -733,7 +220,7 @@ static bool needs_resource(const struct sql *sql)
         return true;
     for (size_t i = 0; i < sql->query->filter_count; i++)
         if (sql->query->filters[i].param->param->kind == FHIR_SPECIAL ||
-            is_own_compartment(sql, &sql->query->filters[i]))
+            sql_is_own_compartment(sql, &sql->query->filters[i]))
             return true;
     return false;
 }
@@ -741,13 +228,14 @@ static bool needs_resource(const struct sql *sql)
 static void emit_timeline(struct sql *sql, int64_t patient, int64_t code, int span,
                           const struct fhir_value *code_value, bool is_page)
 {
-    emit(sql, "SELECT % % s, d.key k FROM timeline d", code ? "DISTINCT" : "", sort_column(sql));
+    sql_emit(sql, "SELECT % % s, d.key k FROM timeline d", code ? "DISTINCT" : "",
+             sort_column(sql));
     if (needs_resource(sql))
-        put(sql, " CROSS JOIN resource r ON r.key=d.key");
-    emit(sql, " WHERE d.type=# AND d.patient=# AND d.code=# AND d.span=#", (int64_t)sql->type,
-         patient, code, (int64_t)span);
+        sql_put(sql, " CROSS JOIN resource r ON r.key=d.key");
+    sql_emit(sql, " WHERE d.type=# AND d.patient=# AND d.code=# AND d.span=#", (int64_t)sql->type,
+             patient, code, (int64_t)span);
     if (code_value && code_value->has_system)
-        emit(sql, " AND d.system IN (#,-1)", term(sql, code_value->system));
+        sql_emit(sql, " AND d.system IN (#,-1)", sql_term(sql, code_value->system));
     emit_low_bounds(sql, span);
     emit_rest(sql);
     if (is_page)
@@ -765,19 +253,19 @@ static void emit_other_ways(struct sql *sql, bool is_page)
             continue;
         sql->low = "r.low";
         sql->high = "r.high";
-        emit(sql,
-             " UNION SELECT s,k FROM (SELECT DISTINCT % s, d.key k FROM token d"
-             " CROSS JOIN resource r ON r.key=d.key WHERE d.path=# AND d.text IN (",
-             sort_column(sql), (int64_t)patients->param->paths[p]->key);
+        sql_emit(sql,
+                 " UNION SELECT s,k FROM (SELECT DISTINCT % s, d.key k FROM token d"
+                 " CROSS JOIN resource r ON r.key=d.key WHERE d.path=# AND d.text IN (",
+                 sort_column(sql), (int64_t)patients->param->paths[p]->key);
         for (size_t i = 0; i < patients->value_count; i++)
-            emit(sql, i ? ",$" : "$", patients->values[i].text);
-        put(sql, ")");
+            sql_emit(sql, i ? ",$" : "$", patients->values[i].text);
+        sql_put(sql, ")");
         if (codes)
-            emit_filter(sql, codes);
+            sql_emit_filter(sql, codes);
         emit_rest(sql);
         if (is_page)
             emit_page(sql);
-        put(sql, ")");
+        sql_put(sql, ")");
         sql->low = outer.low;
         sql->high = outer.high;
     }
@@ -804,12 +292,12 @@ static void emit_timelines(struct sql *sql, bool is_page)
         int64_t code = query->only_code;
 
         if (value)
-            code = code_column(sql, codes->param->paths[rest % path_count], value->text);
-        put(sql, is_first ? "" : " UNION ");
-        put(sql, "SELECT s,k FROM (");
-        emit_timeline(sql, sql->patients ? term(sql, sql->patients->values[p].text) : 0, code,
+            code = sql_code_column(sql, codes->param->paths[rest % path_count], value->text);
+        sql_put(sql, is_first ? "" : " UNION ");
+        sql_put(sql, "SELECT s,k FROM (");
+        emit_timeline(sql, sql->patients ? sql_term(sql, sql->patients->values[p].text) : 0, code,
                       (int)(n % 2), value, is_page);
-        put(sql, ")");
+        sql_put(sql, ")");
         is_first = false;
     }
     if (sql->patients && sql->patients->param->path_count > 1)
@@ -827,16 +315,16 @@ static void emit_values(struct sql *sql)
             const struct fhir_value *value = &filter->values[v];
             const struct fhir_path *path = filter->param->paths[p];
 
-            put(sql, is_first ? "" : " UNION ");
+            sql_put(sql, is_first ? "" : " UNION ");
             is_first = false;
             if (filter->param->param->kind == FHIR_STRING) {
-                emit(sql, "SELECT DISTINCT key FROM string t WHERE t.path=# AND ",
-                     (int64_t)path->key);
-                emit_string(sql, filter->modifier, value);
+                sql_emit(sql, "SELECT DISTINCT key FROM string t WHERE t.path=# AND ",
+                         (int64_t)path->key);
+                sql_emit_string(sql, filter->modifier, value);
             } else {
-                emit(sql, "SELECT DISTINCT key FROM token t WHERE t.path=# AND t.text=$",
-                     (int64_t)path->key, value->text);
-                emit_system(sql, value);
+                sql_emit(sql, "SELECT DISTINCT key FROM token t WHERE t.path=# AND t.text=$",
+                         (int64_t)path->key, value->text);
+                sql_emit_system(sql, value);
             }
         }
     }
@@ -848,13 +336,13 @@ static void emit_inner(struct sql *sql, bool is_page)
         emit_timelines(sql, is_page);
         return;
     }
-    emit(sql, "SELECT % s, % k FROM ", sort_column(sql), sql->key);
+    sql_emit(sql, "SELECT % s, % k FROM ", sort_column(sql), sql->key);
     if (sql->way == BY_VALUES) {
-        put(sql, "(");
+        sql_put(sql, "(");
         emit_values(sql);
-        put(sql, ") d CROSS JOIN resource r ON r.key=d.key WHERE 1");
+        sql_put(sql, ") d CROSS JOIN resource r ON r.key=d.key WHERE 1");
     } else {
-        emit(sql, "resource r WHERE r.type=# AND r.is_deleted=0", (int64_t)sql->type);
+        sql_emit(sql, "resource r WHERE r.type=# AND r.is_deleted=0", (int64_t)sql->type);
     }
     emit_rest(sql);
     if (is_page)
@@ -899,10 +387,11 @@ static enum vg_status search_page(struct sql *sql, struct fhir_found_list *ret_f
     sqlite3_stmt *stmt = NULL;
     enum vg_status st;
 
-    put(sql, "SELECT q.s, r.key, r.id, r.version, r.updated_us, 0, r.body FROM (SELECT s,k FROM (");
+    sql_put(sql,
+            "SELECT q.s, r.key, r.id, r.version, r.updated_us, 0, r.body FROM (SELECT s,k FROM (");
     emit_inner(sql, true);
-    emit(sql, ") ORDER BY s%,k% LIMIT #", way, way, (int64_t)query->count + 1);
-    emit(sql, ") q CROSS JOIN resource r ON r.key=q.k ORDER BY q.s%,q.k%", way, way);
+    sql_emit(sql, ") ORDER BY s%,k% LIMIT #", way, way, (int64_t)query->count + 1);
+    sql_emit(sql, ") q CROSS JOIN resource r ON r.key=q.k ORDER BY q.s%,q.k%", way, way);
     st = sql_prepare(sql, &stmt);
     if (st != VG_OK)
         return st;
@@ -917,9 +406,9 @@ static enum vg_status search_total(struct sql *sql, uint64_t *ret_total)
 
     vg_buf_clear(&sql->text);
     sql->bound_count = 0;
-    put(sql, "SELECT count(*) FROM (SELECT DISTINCT k FROM (");
+    sql_put(sql, "SELECT count(*) FROM (SELECT DISTINCT k FROM (");
     emit_inner(sql, false);
-    put(sql, "))");
+    sql_put(sql, "))");
     st = sql_prepare(sql, &stmt);
     if (st == VG_OK)
         st = vg_db_step(stmt, sql->err);
@@ -975,11 +464,11 @@ enum vg_status sqlite_codes(void *view, const struct fhir_query *query, struct v
     assert(sql.patients); /* the core has asked for one */
     if (!list)
         return vg_fail(err, VG_REJECT, "fhir.memory", 0, "no room for the codes of a patient");
-    patient = term(&sql, sql.patients->values[0].text);
+    patient = sql_term(&sql, sql.patients->values[0].text);
     if (sql.codes) {
         for (size_t i = 0; i < sql.codes->value_count; i++)
             list[count++] =
-                code_column(&sql, sql.codes->param->paths[0], sql.codes->values[i].text);
+                sql_code_column(&sql, sql.codes->param->paths[0], sql.codes->values[i].text);
         *ret_codes = list;
         *ret_count = count;
         return sql.status;
