@@ -8,7 +8,8 @@
  *
  * One object for each partition. Reason codes of dead letters: connector.json, connector.no_match,
  * connector.missing_value, connector.ambiguous, connector.wrong_type, connector.no_template,
- * connector.quantity, connector.text, connector.correlation, connector.sampled_size,
+ * connector.quantity, connector.limits, connector.text, connector.correlation,
+ * connector.sampled_size,
  * connector.identity, connector.mismatch, connector.relinked, connector.stored, connector.rejected
  * (by the FHIR service), connector.memory, hl7.* and gatt.* (connector/decode.h), jsonpath.budget,
  * jsonpath.compare, jsonpath.index, jmespath.budget, jmespath.type, jmespath.range.

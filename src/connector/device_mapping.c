@@ -638,7 +638,7 @@ enum vg_status device_mapping_apply(const struct device_mapping *mapping, struct
 
     for (const struct template *t = mapping->first; t; t = t->next) {
         struct matches matches = {.arena = arena};
-        struct vg_err why = {0};
+        struct vg_err why; /* filled on failure only */
         enum vg_status st;
 
         if (t->match.programs[0].jsonpath &&

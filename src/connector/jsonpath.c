@@ -860,7 +860,8 @@ static bool walk(struct run *run, const struct step *step, const struct vg_json 
 static bool both_numbers(const struct vg_json *a, const struct vg_json *b, struct value_number *x,
                          struct value_number *y)
 {
-    return value_number(a, x) && value_number(b, y);
+    return a->type == VG_JSON_NUMBER && b->type == VG_JSON_NUMBER && value_number(a, x) &&
+           value_number(b, y);
 }
 
 static int order_numbers(const struct value_number *x, const struct value_number *y)
