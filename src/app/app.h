@@ -21,6 +21,8 @@ int cmd_user(int argc, char **argv);
 int cmd_records(int argc, char **argv);
 int cmd_lake(int argc, char **argv);
 int cmd_train(int argc, char **argv);
+int cmd_evaluate(int argc, char **argv);
+int cmd_model(int argc, char **argv);
 int cmd_mapping(int argc, char **argv);
 int cmd_config(int argc, char **argv);
 int cmd_fhir(int argc, char **argv);

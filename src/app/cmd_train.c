@@ -3,6 +3,7 @@
  * The work is score_train(). This reads the arguments, shows the progress on standard error and
  * writes the card's main figures on standard output.
  */
+#include "base/file.h"
 #include "base/json.h"
 #include "score/score.h"
 
@@ -15,16 +16,27 @@
 int cmd_train(int argc, char **argv);
 
 static const char usage[] =
-    "usage: vigil train --format physionet2019 --out DIR [options] FILE.psv[.xz]...\n"
+    "usage: vigil train --format FORMAT [--model NAME] --out DIR [options] FILE|FOLDER...\n"
     "\n"
-    "Trains the risk model on labelled hourly records and judges it on patients kept apart.\n"
-    "Writes DIR/model.json (XGBoost) and DIR/card.json (what it is, figures, limits).\n"
+    "Trains a risk model on recorded patients and judges it on patients kept apart. Writes\n"
+    "DIR/model.json (XGBoost), DIR/card.json and DIR/card.html (what it is, figures, limits).\n"
+    "Interrupted and called again, it goes on where it was.\n"
     "\n"
-    "  --format NAME   physionet2019: Patient|Set|HR|O2Sat|Temp|SBP|... with SepsisLabel\n"
+    "  --format NAME   physionet2019: Patient|Set|HR|O2Sat|Temp|SBP|... with SepsisLabel, or a\n"
+    "                  folder of the challenge's own files\n"
+    "                  physionet2012: Set,RecordID,Time,Parameter,Value (or Time,Parameter,Value)\n"
+    "                  lake: this installation's patients; FILE lists them as patient,outcome\n"
+    "  --model NAME    sepsis-vitals, sepsis-full, mortality-icu: features and parameters\n"
     "  --out DIR       made when missing\n"
+    "  --outcomes FILE physionet2012: RecordID and In-hospital_death (found beside FILE)\n"
+    "  --lake DIR      lake: its folder\n"
+    "  --features FILE names of features instead of the model's\n"
+    "  --set NAME=VALUE  a parameter of XGBoost instead of the model's (repeat)\n"
     "  --seed N        of the split and the training; the same seed gives the same model (1)\n"
     "  --threads N     for training; part of what the same model needs (1)\n"
-    "  --rounds N      at most so many trees (1000); training stops when it no longer helps\n"
+    "  --rounds N      at most so many trees; training stops when it no longer helps\n"
+    "  --no-comparisons  no ablation and no transfer between hospitals in the card\n"
+    "  --no-refit      ship the judged model, not one trained again on all patients\n"
     "\n"
     "Files that end in .xz are read through xz, which must be installed.\n"
     "Exit: 0 done, 1 failed, 2 wrong usage.\n";
@@ -34,10 +46,10 @@ static void show_progress(void *ctx, const char *phase, double done, int64_t lef
     const bool *is_terminal = ctx;
 
     if (left_us >= 0 && done < 1)
-        (void)fprintf(stderr, "%s%-9s %3.0f %%, %" PRId64 " s left%s", *is_terminal ? "\r" : "",
+        (void)fprintf(stderr, "%s%-12s %3.0f %%, %" PRId64 " s left%s", *is_terminal ? "\r" : "",
                       phase, done * 100, left_us / VG_SECOND_US, *is_terminal ? "   " : "\n");
     else if (done >= 1)
-        (void)fprintf(stderr, "%s%-9s done           \n", *is_terminal ? "\r" : "", phase);
+        (void)fprintf(stderr, "%s%-12s done           \n", *is_terminal ? "\r" : "", phase);
     (void)fflush(stderr);
 }
 
@@ -72,11 +84,11 @@ static void print_figures(struct vg_slice card)
             printf("  %-22s %-10.*s %-18.*s %.*s\n", rows[i][1], VG_FMT(figure(of, "rowAuroc")),
                    VG_FMT(figure(of, "rowAveragePrecision")), VG_FMT(figure(of, "patientAuroc")));
         }
-        for (size_t i = 0; i < 2; i++) {
-            const char *band = i == 0 ? "medium" : "high";
+        for (size_t i = 0; i < 3; i++) {
+            const char *band = i == 0 ? "operating" : i == 1 ? "medium" : "high";
             const struct vg_json *of = vg_json_get(vg_json_get(thresholds, band), "test");
 
-            printf("  band %-6s             %.*s alerts per 100 patient-days, precision %.*s, "
+            printf("  band %-9s          %.*s alerts per 100 patient-days, precision %.*s, "
                    "sensitivity %.*s\n",
                    band, VG_FMT(figure(of, "alertsPer100PatientDays")),
                    VG_FMT(figure(of, "precision")), VG_FMT(figure(of, "sensitivity")));
@@ -85,61 +97,124 @@ static void print_figures(struct vg_slice card)
     vg_arena_fini(&arena);
 }
 
+#define PARAMETERS_MAX 32
+
+struct arguments {
+    struct score_train_config config;
+    const char *files[FILES_MAX];
+    struct score_parameter parameters[PARAMETERS_MAX];
+    const char *lake, *features;
+};
+
+/* --set NAME=VALUE cuts its argument in two. */
+static bool take_parameter(struct arguments *a, char *text)
+{
+    char *equals = text ? strchr(text, '=') : NULL;
+
+    if (!equals || a->config.parameter_count == PARAMETERS_MAX)
+        return false;
+    *equals = '\0';
+    a->parameters[a->config.parameter_count++] = (struct score_parameter){text, equals + 1};
+    return true;
+}
+
+/* How many arguments were used; 0: not understood. */
+static int take_argument(struct arguments *a, char **argv)
+{
+    struct score_train_config *config = &a->config;
+    const struct {
+        const char *name, **to;
+    } texts[] = {{"--format", &config->format}, {"--model", &config->model},
+                 {"--out", &config->out_dir},   {"--outcomes", &config->outcomes},
+                 {"--lake", &a->lake},          {"--features", &a->features}};
+    const struct {
+        const char *name;
+        bool *to;
+    } switches[] = {{"--no-comparisons", &config->no_comparisons},
+                    {"--no-refit", &config->no_refit}};
+    uint64_t n = 0;
+
+    if (argv[0][0] != '-') {
+        if (config->file_count == FILES_MAX)
+            return 0;
+        a->files[config->file_count++] = argv[0];
+        return 1;
+    }
+    for (size_t i = 0; i < sizeof(switches) / sizeof(switches[0]); i++) {
+        if (strcmp(argv[0], switches[i].name) == 0) {
+            *switches[i].to = true;
+            return 1;
+        }
+    }
+    if (!argv[1])
+        return 0;
+    for (size_t i = 0; i < sizeof(texts) / sizeof(texts[0]); i++) {
+        if (strcmp(argv[0], texts[i].name) == 0) {
+            *texts[i].to = argv[1];
+            return 2;
+        }
+    }
+    if (strcmp(argv[0], "--set") == 0)
+        return take_parameter(a, argv[1]) ? 2 : 0;
+    if (strcmp(argv[0], "--seed") == 0)
+        return number(argv[1], UINT32_MAX, &config->seed) ? 2 : 0;
+    if (strcmp(argv[0], "--threads") == 0 && number(argv[1], 256, &n)) {
+        config->threads = (uint32_t)n;
+        return 2;
+    }
+    if (strcmp(argv[0], "--rounds") == 0 && number(argv[1], 10000, &n)) {
+        config->rounds_max = (uint32_t)n;
+        return 2;
+    }
+    return 0;
+}
+
 int cmd_train(int argc, char **argv)
 {
-    const char *files[FILES_MAX];
     bool is_terminal = isatty(STDERR_FILENO) == 1;
-    struct score_train_config config = {
-        .files = files, .progress = show_progress, .ctx = &is_terminal};
+    struct arguments a = {.config = {.progress = show_progress, .ctx = &is_terminal}};
     struct vg_err err = {0};
+    struct vg_arena arena;
+    struct vg_slice features = {0};
     struct vg_buf card;
-    uint64_t n = 0;
-    enum vg_status st;
+    enum vg_status st = VG_OK;
 
-    for (int i = 1; i < argc; i++) {
-        const char *next = i + 1 < argc ? argv[i + 1] : NULL;
-        bool is_good = true;
-
+    a.config.files = a.files;
+    a.config.parameters = a.parameters;
+    for (int i = 1, used; i < argc; i += used) {
         if (strcmp(argv[i], "--help") == 0) {
             (void)fputs(usage, stdout);
             return 0;
         }
-        if (argv[i][0] != '-') {
-            is_good = config.file_count < FILES_MAX;
-            if (is_good)
-                files[config.file_count++] = argv[i];
-        } else {
-            if (strcmp(argv[i], "--format") == 0)
-                is_good = (config.format = next) != NULL;
-            else if (strcmp(argv[i], "--out") == 0)
-                is_good = (config.out_dir = next) != NULL;
-            else if (strcmp(argv[i], "--seed") == 0)
-                is_good = number(next, UINT32_MAX, &config.seed);
-            else if (strcmp(argv[i], "--threads") == 0 && (is_good = number(next, 256, &n)))
-                config.threads = (uint32_t)n;
-            else if (strcmp(argv[i], "--rounds") == 0 && (is_good = number(next, 10000, &n)))
-                config.rounds_max = (uint32_t)n;
-            else
-                is_good = false;
-            i++;
-        }
-        if (!is_good) {
-            (void)fprintf(stderr, "vigil train: '%s' is not understood here\n\n%s",
-                          argv[i < argc ? i : argc - 1], usage);
+        used = take_argument(&a, argv + i);
+        if (used == 0) {
+            (void)fprintf(stderr, "vigil train: '%s' is not understood here\n\n%s", argv[i], usage);
             return 2;
         }
     }
-    if (!config.format || !config.out_dir || config.file_count == 0) {
+    if (!a.config.format || !a.config.out_dir || a.config.file_count == 0) {
         (void)fprintf(stderr, "vigil train: --format, --out and a file are needed\n\n%s", usage);
         return 2;
     }
 
+    vg_arena_init(&arena, 0);
     vg_buf_init(&card, 0);
-    st = score_train(&config, &card, &err);
+    if (a.features) {
+        st = vg_file_read(&arena, a.features, 1 << 20, &features, &err);
+        a.config.features = features.ptr; /* ends with NUL */
+        if (st == VG_END)
+            st = vg_fail(&err, VG_REJECT, "train.features", 0, "no file '%s'", a.features);
+    }
+    if (st == VG_OK && a.lake)
+        st = lake_open(&(struct lake_config){.dir = a.lake}, &a.config.lake, &err);
+    if (st == VG_OK)
+        st = score_train(&a.config, &card, &err);
     if (st == VG_OK)
         print_figures(vg_buf_slice(&card));
     else
         (void)fprintf(stderr, "\nvigil train: %s: %s\n", err.code, err.text);
+    lake_close(a.config.lake);
     vg_buf_fini(&card);
+    vg_arena_fini(&arena);
     return st == VG_OK ? 0 : 1;
 }

@@ -27,7 +27,7 @@ static void read_value(const struct vg_json *json, struct enriched *record)
         .name = vg_json_get_text(json, "name"),
         .unit = vg_json_get_text(json, "unit"),
         .text = vg_json_get_text(json, "text"),
-        .vital = SCORE_VITAL_COUNT,
+        .vital = SIGNAL_COUNT,
     };
     has_number = vg_json_to_double(vg_json_get(json, "value"), &value->value);
     value->is_text = !has_number;
@@ -49,7 +49,16 @@ static void read_value(const struct vg_json *json, struct enriched *record)
             return;
         }
         value->value = level;
-    } else if (value->vital != SCORE_VITAL_COUNT) {
+    } else if (value->vital >= SCORE_VITAL_COUNT && value->vital < SIGNAL_COUNT) {
+        /* The board shows it as it came; features use it only where the unit has a rule. */
+        double converted = value->value;
+
+        if (!has_number || !vital_convert(value->vital, value->unit, &converted))
+            value->vital = SIGNAL_COUNT;
+        else if (!(converted >= vitals[value->vital].min && converted <= vitals[value->vital].max))
+            value->vital = SIGNAL_COUNT;
+        value->converted = converted;
+    } else if (value->vital != SIGNAL_COUNT) {
         const struct vital *vital = &vitals[value->vital];
 
         if (!has_number || !vital_convert(value->vital, value->unit, &value->value)) {

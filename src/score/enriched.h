@@ -8,8 +8,9 @@
 #define ENRICHED_VALUES_MAX 64
 
 struct enriched_value {
-    enum score_vital vital; /* SCORE_VITAL_COUNT: none that is scored */
-    double value;           /* in the vital sign's unit */
+    int vital;        /* enum score_vital, enum signal; SIGNAL_COUNT: none that is used */
+    double value;     /* a vital sign's in the table's unit, another's as it came */
+    double converted; /* another signal's, in the table's unit */
     bool is_text;
     struct vg_slice code, name, unit, text;
 };

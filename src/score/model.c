@@ -1,8 +1,9 @@
 /* model.c -- XGBoost behind four calls.
  *
  * A model is two files: model.json is XGBoost's own, card.json says what it is (made by train.c).
- * The card names every feature in order; a model made for another table is refused at the start,
- * for a column that means something else would give a number that looks right.
+ * The card names its features in the order of the columns; a model with a feature that is not in
+ * this program's table, or made for another version of the table, is refused at the start, for a
+ * column that means something else would give a number that looks right.
  *
  * Rows are predicted in place, as the margin (log-odds), and calibrated here. nthread is 1: a batch
  * is smaller than a wake-up. Contributions are of the margin, so they add up to it.
@@ -37,6 +38,7 @@ struct model {
     struct vg_arena arena; /* the card's text and tree */
     struct vg_slice card_text;
     struct model_card card;
+    struct feature_set features;
 };
 
 static enum vg_status fail_xgboost(struct vg_err *err, const char *what)
@@ -54,6 +56,7 @@ static enum vg_status read_card(struct model *model, const char *dir, struct vg_
     struct vg_json *root = NULL;
     struct vg_json_place place = {0};
     enum vg_status st;
+    int64_t version = 0;
     char path[4096];
 
     if ((size_t)snprintf(path, sizeof(path), "%s/card.json", dir) >= sizeof(path))
@@ -82,16 +85,23 @@ static enum vg_status read_card(struct model *model, const char *dir, struct vg_
         return vg_fail(err, VG_FATAL, "score.model", 0,
                        "'%s' lacks name, version, horizonHours, calibration or thresholds", path);
 
+    card->operating = card->medium;
+    (void)vg_json_to_double(vg_json_get(vg_json_get(thresholds, "operating"), "probability"),
+                            &card->operating);
+
+    if (!vg_json_to_i64(vg_json_get(root, "featureTableVersion"), &version) ||
+        version != FEATURE_TABLE_VERSION)
+        return vg_fail(err, VG_FATAL, "score.model", 0,
+                       "'%s' is for version %lld of the table of features, this program has %d",
+                       path, (long long)version, FEATURE_TABLE_VERSION);
     names = vg_json_get(root, "features");
-    if (!names || names->count != feature_count)
-        return vg_fail(err, VG_FATAL, "score.model", 0, "'%s' names %u features, expected %zu",
-                       path, names ? names->count : 0, feature_count);
-    names = names->child;
-    for (size_t i = 0; i < feature_count; i++, names = names->next) {
-        if (!vg_slice_is(vg_json_text(names), features[i].name))
-            return vg_fail(err, VG_FATAL, "score.model", 0,
-                           "'%s': feature %zu is '%.*s', expected '%s'", path, i,
-                           VG_FMT(vg_json_text(names)), features[i].name);
+    if (!names || names->count == 0)
+        return vg_fail(err, VG_FATAL, "score.model", 0, "'%s' names no features", path);
+    for (names = names->child; names; names = names->next) {
+        struct vg_err cause = {0};
+
+        if (feature_set_add(&model->features, vg_json_text(names), &cause) != VG_OK)
+            return vg_fail(err, VG_FATAL, "score.model", 0, "'%s': %s", path, cause.text);
     }
     return VG_OK;
 }
@@ -120,9 +130,9 @@ static enum vg_status read_booster(struct model *model, const char *dir, struct 
         st = fail_xgboost(err, "load model.json");
         goto done;
     }
-    if (width != feature_count)
-        st = vg_fail(err, VG_FATAL, "score.model", 0, "'%s' has %llu features, expected %zu", path,
-                     (unsigned long long)width, feature_count);
+    if (width != model->features.count)
+        st = vg_fail(err, VG_FATAL, "score.model", 0, "'%s' has %llu features, its card names %zu",
+                     path, (unsigned long long)width, model->features.count);
 done:
     vg_arena_fini(&arena);
     return st;
@@ -162,6 +172,11 @@ const struct model_card *model_card(const struct model *model)
     return &model->card;
 }
 
+const struct feature_set *model_features(const struct model *model)
+{
+    return &model->features;
+}
+
 struct vg_slice model_card_text(const struct model *model)
 {
     return model->card_text;
@@ -189,7 +204,7 @@ enum vg_status model_predict(struct model *model, const float *rows, size_t coun
         return VG_OK;
     (void)snprintf(array, sizeof(array),
                    "{\"data\":[%llu,true],\"shape\":[%zu,%zu],\"typestr\":\"<f4\",\"version\":3}",
-                   (unsigned long long)(uintptr_t)rows, count, feature_count);
+                   (unsigned long long)(uintptr_t)rows, count, model->features.count);
     if (XGBoosterPredictFromDense(model->booster, array, config, NULL, &shape, &dimensions,
                                   &margins) != 0)
         return fail_xgboost(err, "predict");
@@ -215,14 +230,14 @@ enum vg_status model_contributions(struct model *model, const float *row, float 
     DMatrixHandle matrix = NULL;
     enum vg_status st = VG_OK;
 
-    if (XGDMatrixCreateFromMat(row, 1, feature_count, NAN, &matrix) != 0 ||
+    if (XGDMatrixCreateFromMat(row, 1, model->features.count, NAN, &matrix) != 0 ||
         XGBoosterPredictFromDMatrix(model->booster, matrix, config, &shape, &dimensions, &values) !=
             0)
         st = fail_xgboost(err, "explain");
-    else if (dimensions != 2 || shape[1] != feature_count + 1)
+    else if (dimensions != 2 || shape[1] != model->features.count + 1)
         st = vg_fail(err, VG_FATAL, "score.model", 0, "XGBoost answered another shape");
     else
-        memcpy(ret, values, (feature_count + 1) * sizeof(*ret));
+        memcpy(ret, values, (model->features.count + 1) * sizeof(*ret));
     if (matrix)
         (void)XGDMatrixFree(matrix);
     return st;

@@ -8,16 +8,17 @@
 #include <math.h>
 #include <unistd.h>
 
-#define MODEL_DIR VG_SOURCE_DIR "/models/sepsis-vitals"
+#define MODELS VG_SOURCE_DIR "/models"
 #define ROWS 200
 
-static float rows[ROWS * 256];
+static float rows[ROWS * FEATURES_MAX];
+static const char *model_dir = MODELS "/sepsis-vitals";
 
 static void make_rows(void)
 {
     uint64_t state = 88172645463325252u;
 
-    for (size_t i = 0; i < ROWS * feature_count; i++) {
+    for (size_t i = 0; i < ROWS * FEATURES_MAX; i++) {
         state ^= state << 13;
         state ^= state >> 7;
         state ^= state << 17;
@@ -30,7 +31,7 @@ static struct model *open_model(void)
     struct model *model = NULL;
     struct vg_err err = {0};
 
-    if (!CHECK(model_open(MODEL_DIR, &model, &err) == VG_OK))
+    if (!CHECK(model_open(model_dir, &model, &err) == VG_OK))
         printf("%s\n", err.text);
     return model;
 }
@@ -45,7 +46,8 @@ static void test_batch_and_single_agree(void)
         return;
     CHECK(model_predict(model, rows, ROWS, together, margins, NULL) == VG_OK);
     for (size_t i = 0; i < ROWS; i++) {
-        CHECK(model_predict(model, rows + i * feature_count, 1, &alone, &margin, NULL) == VG_OK);
+        CHECK(model_predict(model, rows + i * model_features(model)->count, 1, &alone, &margin,
+                            NULL) == VG_OK);
         CHECK(memcmp(&margin, &margins[i], sizeof(margin)) == 0);
         CHECK(memcmp(&alone, &together[i], sizeof(alone)) == 0);
         CHECK(alone > 0 && alone < 1);
@@ -56,7 +58,7 @@ static void test_batch_and_single_agree(void)
 static void test_contributions_sum_to_the_margin(void)
 {
     struct model *model = open_model();
-    float contributions[257], margins[ROWS];
+    float contributions[FEATURES_MAX + 1], margins[ROWS];
     double probabilities[ROWS];
 
     if (!model)
@@ -65,8 +67,9 @@ static void test_contributions_sum_to_the_margin(void)
     for (size_t i = 0; i < 20; i++) {
         double sum = 0;
 
-        CHECK(model_contributions(model, rows + i * feature_count, contributions, NULL) == VG_OK);
-        for (size_t f = 0; f <= feature_count; f++)
+        CHECK(model_contributions(model, rows + i * model_features(model)->count, contributions,
+                                  NULL) == VG_OK);
+        for (size_t f = 0; f <= model_features(model)->count; f++)
             sum += (double)contributions[f];
         CHECK(fabs(sum - (double)margins[i]) < 1e-4);
     }
@@ -90,7 +93,7 @@ static void test_a_sick_patient_has_more_risk(void)
     for (int p = 0; p < 2; p++) {
         struct window window;
 
-        window_init(&window, 0);
+        window_init(&window, model_features(model)->history_us);
         for (int i = 0; i <= 12 * 60; i++) {
             for (int v = 0; v < SCORE_VITAL_COUNT; v++) {
                 double share = p == 0 || i < 360 ? 0 : (double)(i - 360) / 360;
@@ -103,8 +106,8 @@ static void test_a_sick_patient_has_more_risk(void)
                 CHECK(window_add(&window, &reading, NULL) == VG_OK);
             }
         }
-        feature_fill(&window, &patient, expiry_us, start_us + 12 * VG_HOUR_US,
-                     rows + (size_t)p * feature_count);
+        feature_fill(model_features(model), &window, &patient, expiry_us,
+                     start_us + 12 * VG_HOUR_US, rows + (size_t)p * model_features(model)->count);
         window_fini(&window);
     }
     CHECK(model_predict(model, rows, 2, probabilities, NULL, NULL) == VG_OK);
@@ -152,7 +155,7 @@ static void test_another_model_is_refused(void)
 
     CHECK_ROW("one feature has another name");
     vg_arena_init(&arena, 0);
-    CHECK(vg_file_read(&arena, MODEL_DIR "/card.json", 0, &card, &err) == VG_OK);
+    CHECK(vg_file_read(&arena, MODELS "/sepsis-vitals/card.json", 0, &card, &err) == VG_OK);
     name = card.ptr ? memmem(card.ptr, card.len, "\"pulse_last\"", 12) : NULL;
     if (CHECK(name != NULL)) {
         name[1] = 'P';

@@ -10,8 +10,9 @@
  */
 #include "score/news2.h"
 
+#include "score/rule.h"
+
 #include <limits.h>
-#include <math.h>
 
 /* Up to and with `max` the score is `score`; the first row that fits. */
 struct band {
@@ -35,14 +36,6 @@ static int band_score(const struct band *band, int value)
     while (value > band->max)
         band++;
     return band->score;
-}
-
-/* Half up; the small addition takes back what binary fractions lose (38.05 is 38.0499999…). */
-static int round_half_up(double value)
-{
-    double rounded = floor(value + 0.5 + 1e-7);
-
-    return rounded < -1e6 ? -1000000 : rounded > 1e6 ? 1000000 : (int)rounded;
 }
 
 static int spo2_score(int value, int scale, bool is_on_oxygen)
@@ -71,7 +64,7 @@ struct news2 news2_score(const struct news2_input *input)
         if (!input->has[part]) {
             result.is_complete = false;
         } else if (part == NEWS2_SPO2) {
-            int spo2 = round_half_up(value);
+            int spo2 = rule_round(value);
             int on_oxygen = spo2_score(spo2, input->oxygen_scale, true);
 
             low = spo2_score(spo2, input->oxygen_scale, is_on_oxygen);
@@ -81,9 +74,9 @@ struct news2 news2_score(const struct news2_input *input)
         } else if (part == NEWS2_CONSCIOUSNESS) {
             low = high = (int)value == 'A' ? 0 : 3;
         } else if (part == NEWS2_TEMPERATURE) {
-            low = high = band_score(temperature_tenths, round_half_up(value * 10));
+            low = high = band_score(temperature_tenths, rule_round(value * 10));
         } else {
-            low = high = band_score(bands[part], round_half_up(value));
+            low = high = band_score(bands[part], rule_round(value));
         }
         result.score[part] = low;
         result.low += low;

@@ -2,6 +2,8 @@
 #include "score/news2.h"
 
 #include "base/file.h"
+#include "base/json.h"
+#include "score/score.h"
 #include "vg_test.h"
 
 #include <string.h>
@@ -281,8 +283,63 @@ static void test_vectors(void)
     vg_arena_fini(&arena);
 }
 
+/* docs/news2-vectors.json is for anybody's implementation: it holds what ours says, and ours says
+ * what it holds. */
+static void test_published_vectors(void)
+{
+    struct vg_arena arena;
+    struct vg_slice text = {0};
+    struct vg_json *root = NULL;
+    const struct vg_json *vector;
+    struct vg_buf out;
+    size_t count = 0;
+
+    vg_arena_init(&arena, 0);
+    vg_buf_init(&out, 0);
+    score_news2_vectors(&out);
+    CHECK(vg_file_read(&arena, VG_SOURCE_DIR "/docs/news2-vectors.json", 0, &text, NULL) == VG_OK);
+    if (!CHECK(vg_slice_eq(text, vg_buf_slice(&out))))
+        printf("it differs: vigil model news2-vectors >docs/news2-vectors.json\n");
+    vg_buf_fini(&out);
+    if (!CHECK(vg_json_parse(&arena, text, NULL, &root, NULL, NULL) == VG_OK))
+        goto done;
+    vector = vg_json_get(root, "vectors");
+    for (vector = vector ? vector->child : NULL; vector; vector = vector->next, count++) {
+        static const char *const names[NEWS2_PART_COUNT] = {
+            "respiration", "spo2", "oxygen", "systolic", "pulse", "consciousness", "temperature"};
+        const struct vg_json *input_json = vg_json_get(vector, "input");
+        struct news2_input input = {0};
+        struct news2 news2;
+        int64_t low = -1, high = -1, scale = 0;
+        char about[128];
+
+        (void)vg_slice_to_cstr(vg_json_get_text(vector, "about"), about, sizeof(about));
+        CHECK_ROW(about);
+        for (int part = 0; part < NEWS2_PART_COUNT; part++) {
+            const struct vg_json *value = vg_json_get(input_json, names[part]);
+
+            input.has[part] = value != NULL;
+            if (value && part == NEWS2_CONSCIOUSNESS)
+                input.value[part] = vg_json_text(value).ptr[0];
+            else if (value)
+                CHECK(vg_json_to_double(value, &input.value[part]));
+        }
+        CHECK(vg_json_to_i64(vg_json_get(input_json, "spo2Scale"), &scale));
+        input.oxygen_scale = (int)scale;
+        news2 = news2_score(&input);
+        CHECK(vg_json_to_i64(vg_json_get(vector, "low"), &low) && low == news2.low);
+        CHECK(vg_json_to_i64(vg_json_get(vector, "high"), &high) && high == news2.high);
+        CHECK(vg_slice_is(vg_json_get_text(vector, "band"), news2.band));
+    }
+    CHECK_ROW("");
+    CHECK(count > 120);
+done:
+    vg_arena_fini(&arena);
+}
+
 int main(void)
 {
+    RUN(test_published_vectors);
     RUN(test_boundaries);
     RUN(test_scale_2);
     RUN(test_partial_sets);

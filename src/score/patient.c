@@ -1,6 +1,6 @@
 /* patient.c -- keeps patients by id and by last use, and merges records into them.
  *
- * Memory is bounded: count_max patients, each a window (window.c states its bound), at most 16
+ * Memory is bounded: count_max patients, each a window (window.c states its bound), at most 40
  * other codes and 5 KB of context. Who was idle longer than the history is dropped by the stage's
  * tick.
  *
@@ -192,14 +192,20 @@ enum vg_status patient_add(struct patient *patient, const struct enriched *recor
         patient->received_us = record->received_us;
     for (size_t i = 0; i < record->count; i++) {
         const struct enriched_value *value = &record->values[i];
-        struct window_reading reading = {value->vital,        value->value, record->time_us,
-                                         record->received_us, value->code,  record->observation_id};
+        bool is_vital = value->vital < SCORE_VITAL_COUNT;
+        struct window_reading reading = {
+            .vital = value->vital,
+            .value = is_vital ? value->value : value->converted,
+            .time_us = record->time_us,
+            .received_us = record->received_us,
+            .code = value->code,
+            .observation_id = record->observation_id,
+        };
 
-        if (value->vital == SCORE_VITAL_COUNT) {
-            if (!set_other(patient, record, value))
-                return vg_fail(err, VG_RETRY, "score.memory", 0, "no memory for a patient");
+        if (!is_vital && !set_other(patient, record, value))
+            return vg_fail(err, VG_RETRY, "score.memory", 0, "no memory for a patient");
+        if (value->vital == SIGNAL_COUNT)
             continue;
-        }
         st = window_add(&patient->window, &reading, err);
         if (st != VG_OK && st != VG_END)
             return st;

@@ -6,9 +6,9 @@
 #include "score/enriched.h"
 #include "score/feature.h"
 
-#define PATIENT_OTHERS_MAX 16
+#define PATIENT_OTHERS_MAX 40
 
-/* The newest value of a code that no score uses. */
+/* The newest value of a code that is no vital sign. */
 struct patient_other {
     char code[33], name[49], unit[25], text[65], observation_id[WINDOW_ID_SIZE];
     bool is_text;

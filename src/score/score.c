@@ -72,9 +72,10 @@ struct score_stage {
     struct vg_arena parse, batch; /* dies with a record; with a batch */
     struct touched **touched;     /* BATCH_MAX pointers */
     size_t touched_count;
-    float *rows; /* ROWS_MAX * feature_count */
+    size_t width; /* features of the model */
+    float *rows;  /* ROWS_MAX rows of the model's features */
     double *probabilities;
-    float *contributions; /* feature_count + 1 */
+    float *contributions; /* a row and one more */
     struct vg_buf json, headers, traces;
 };
 
@@ -241,10 +242,10 @@ struct past {
 static void take_past(void *ctx, const struct lake_reading *reading)
 {
     struct past *past = ctx;
-    enum score_vital vital = vital_of_code(reading->code);
+    int vital = vital_of_code(reading->code);
     double value = reading->value;
 
-    if (vital == SCORE_VITAL_COUNT || vital == SCORE_CONSCIOUSNESS ||
+    if (vital == SIGNAL_COUNT || vital == SCORE_CONSCIOUSNESS ||
         !vital_convert(vital, reading->unit, &value) ||
         !(value >= vitals[vital].min && value <= vitals[vital].max))
         return;
@@ -373,8 +374,9 @@ static enum vg_status evaluate(struct score_stage *stage, struct evaluation *eva
             !has_fresh_value(score, evaluation))
             continue;
         evaluation->row = (int)row_count++;
-        feature_fill(&patient->window, &patient->facts, score->config.expiry_us,
-                     evaluation->as_of_us, stage->rows + (size_t)evaluation->row * feature_count);
+        feature_fill(model_features(stage->model), &patient->window, &patient->facts,
+                     score->config.expiry_us, evaluation->as_of_us,
+                     stage->rows + (size_t)evaluation->row * stage->width);
     }
     if (row_count > 0)
         st = model_predict(stage->model, stage->rows, row_count, stage->probabilities, NULL, err);
@@ -394,7 +396,7 @@ static enum vg_status evaluate(struct score_stage *stage, struct evaluation *eva
         if (evaluation->row >= 0) {
             scored.model = stage->model;
             scored.probability = stage->probabilities[evaluation->row];
-            scored.row = stage->rows + (size_t)evaluation->row * feature_count;
+            scored.row = stage->rows + (size_t)evaluation->row * stage->width;
             scored.contributions = stage->contributions;
         }
         vg_buf_clear(&stage->json);
@@ -585,13 +587,18 @@ enum vg_status score_open(const struct score_config *config, struct score **ret_
         .tick_us = config->tick_us ? config->tick_us : VG_MINUTE_US,
     };
     pthread_mutex_init(&score->lock, NULL);
-    patients_init(&score->patients, config->patients_max ? config->patients_max : 20000,
-                  score->config.history_us);
     open_metrics(score);
     if (score->config.history_us < VG_HOUR_US || score->config.history_us > 2 * VG_DAY_US)
         st = vg_fail(err, VG_FATAL, "score.config", 0, "history: expected 1 h to 48 h");
     if (st == VG_OK && score->config.model_dir)
         st = model_open(score->config.model_dir, &score->model, err);
+    /* A model sees what it was trained on, whatever was configured. */
+    if (st == VG_OK && score->model &&
+        model_features(score->model)->history_us > score->config.history_us)
+        score->config.history_us = model_features(score->model)->history_us;
+    if (st == VG_OK)
+        patients_init(&score->patients, config->patients_max ? config->patients_max : 20000,
+                      score->config.history_us);
     if (st == VG_OK) {
         *ret_score = score;
         score = NULL;
@@ -626,9 +633,10 @@ enum vg_status score_stage_open(struct score *score, uint32_t partition,
     vg_buf_init(&stage->headers, 1 << 16);
     vg_buf_init(&stage->traces, 1 << 16);
     stage->touched = calloc(BATCH_MAX, sizeof(struct touched *));
-    stage->rows = calloc(ROWS_MAX * feature_count, sizeof(*stage->rows));
+    stage->width = score->model ? model_features(score->model)->count : 0;
+    stage->rows = calloc(ROWS_MAX * stage->width + 1, sizeof(*stage->rows));
     stage->probabilities = calloc(ROWS_MAX, sizeof(*stage->probabilities));
-    stage->contributions = calloc(feature_count + 1, sizeof(*stage->contributions));
+    stage->contributions = calloc(stage->width + 1, sizeof(*stage->contributions));
     if (!stage->touched || !stage->rows || !stage->probabilities || !stage->contributions)
         st = vg_fail(err, VG_RETRY, "score.memory", 0, "no memory to score");
     if (st == VG_OK && score->config.model_dir)

@@ -63,24 +63,64 @@ struct vg_slice score_card(const struct score *score);
 
 /* ---- training ---- */
 
+struct score_parameter {
+    const char *name, *value;
+};
+
 struct score_train_config {
-    const char *format;       /* "physionet2019" */
-    const char *const *files; /* .psv or .psv.xz */
+    const char *format;       /* "physionet2019", "physionet2012", "lake" */
+    const char *model;        /* a recipe by name; NULL: the first of the format */
+    const char *const *files; /* or folders; format lake: the list of patients and outcomes */
     size_t file_count;
-    const char *out_dir; /* gets model.json and card.json */
+    const char *outcomes; /* physionet2012: the file of outcomes; NULL: beside the first file */
+    struct lake *lake;    /* format lake */
+    const char *out_dir;  /* gets model.json, card.json and card.html */
+    const char *features; /* names instead of the recipe's; NULL = the recipe's */
+    const struct score_parameter *parameters; /* of XGBoost, over the recipe's */
+    size_t parameter_count;
     uint64_t seed;       /* 0 = 1; the same seed and threads give the same bytes */
     uint32_t threads;    /* 0 = 1: they wait for each other, which is slow on a busy machine */
-    uint32_t rounds_max; /* trees; 0 = 1,000; training stops early */
+    uint32_t rounds_max; /* trees; 0 = the recipe's; training stops early */
+    int64_t checkpoint_every_us; /* how much a stopped run may lose; 0 = 30 s */
+    bool no_comparisons;         /* no ablation, no transfer between hospitals */
+    bool no_refit;               /* ship the judged model, not one of all patients */
     /* From the caller's thread, about twice a second; done is 0 to 1 within the phase, left_us -1
      * while it is not known. May be NULL. */
     void (*progress)(void *ctx, const char *phase, double done, int64_t left_us);
     void *ctx;
 };
 
-/* Reads, trains, calibrates and judges; writes out_dir/model.json and card.json; *ret_card (an
- * initialised buffer, may be NULL) gets the card. VG_REJECT train.*: what is wrong with the input.
- */
+/* Reads, trains, calibrates, judges, trains on all; writes out_dir's three files; *ret_card (an
+ * initialised buffer, may be NULL) gets the card. A run that was stopped goes on where it was.
+ * VG_REJECT train.*: what is wrong with the input. */
 VG_CHECK enum vg_status score_train(const struct score_train_config *config,
                                     struct vg_buf *ret_card, struct vg_err *err);
+
+/* ---- evaluation ---- */
+
+struct score_evaluate_config {
+    const char *format, *model_dir;
+    const char *const *files; /* as for training */
+    size_t file_count;
+    const char *outcomes;
+    struct lake *lake;
+    const char *predictions; /* a file: patient,hour,probability,alert; NULL = none */
+    uint32_t bootstrap;      /* samples for the intervals; 0 = 200; UINT32_MAX = none */
+    uint64_t seed;           /* of the samples; 0 = 1 */
+    void (*progress)(void *ctx, const char *phase, double done, int64_t left_us);
+    void *ctx;
+};
+
+/* Runs recorded patients through the live windows and the model. Appends the report as text, or as
+ * JSON. Records without outcomes give predictions alone. VG_REJECT train.*; VG_FATAL score.model.
+ */
+VG_CHECK enum vg_status score_evaluate(const struct score_evaluate_config *config, bool wants_json,
+                                       struct vg_buf *out, struct vg_err *err);
+
+/* ---- generated documents ---- */
+
+/* docs/model.md and docs/news2-vectors.json. */
+void score_features_markdown(struct vg_buf *out);
+void score_news2_vectors(struct vg_buf *out);
 
 #endif

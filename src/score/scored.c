@@ -135,6 +135,7 @@ static enum vg_status put_contributions(struct vg_json_writer *w, const struct s
                                         struct vg_err *err)
 {
     const struct patient *patient = scored->patient;
+    const struct feature_set *set = model_features(scored->model);
     struct group_sum sums[FEATURE_GROUP_COUNT];
     enum vg_status st = model_contributions(scored->model, scored->row, scored->contributions, err);
 
@@ -142,8 +143,8 @@ static enum vg_status put_contributions(struct vg_json_writer *w, const struct s
         return st;
     for (int g = 0; g < FEATURE_GROUP_COUNT; g++)
         sums[g] = (struct group_sum){.group = g};
-    for (size_t i = 0; i < feature_count; i++)
-        sums[features[i].group].value +=
+    for (size_t i = 0; i < set->count; i++)
+        sums[features[set->index[i]].group].value +=
             (double)scored->contributions[i] * model_card(scored->model)->slope;
     qsort(sums, FEATURE_GROUP_COUNT, sizeof(sums[0]), by_value_down);
 

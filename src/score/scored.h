@@ -16,7 +16,7 @@ struct scored {
     struct model *model; /* NULL: left out, and the next three do not matter */
     double probability;
     const float *row;     /* its features */
-    float *contributions; /* room for feature_count + 1 */
+    float *contributions; /* room for a row and one more */
 };
 
 /* Appends the record to `out`. */

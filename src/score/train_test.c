@@ -1,13 +1,14 @@
-/* train_test.c -- a small hospital made by the test: learns, and learns the same again. */
+/* train_test.c -- a small hospital made by the test: learns, learns the same again, goes on after
+ * a stop, is judged; and what the formats of records refuse. */
 #include "score/model.h"
-#include "score/psv.h"
+#include "score/source.h"
 
 #include "base/file.h"
 #include "base/json.h"
-#include "score/measure.h"
 #include "vg_test.h"
 
 #include <math.h>
+#include <sys/wait.h>
 #include <unistd.h>
 
 static char dir[] = "/tmp/vigil-train-XXXXXX";
@@ -59,7 +60,8 @@ static enum vg_status train(const char *file, const char *out_dir, uint64_t seed
                                         .file_count = 1,
                                         .out_dir = out_dir,
                                         .seed = seed,
-                                        .threads = 2,
+                                        .threads = 1,
+                                        .no_comparisons = true,
                                         .rounds_max = 12};
 
     return score_train(&config, card, err);
@@ -93,7 +95,6 @@ static void test_trains_and_repeats(void)
     (void)snprintf(one, sizeof(one), "%s", in_dir("one"));
     (void)snprintf(two, sizeof(two), "%s", in_dir("two"));
     (void)snprintf(three, sizeof(three), "%s", in_dir("three"));
-    write_hospital(hospital);
     vg_buf_init(&card, 0);
     if (!CHECK(train(hospital, one, 7, &card, &err) == VG_OK))
         printf("%s: %s\n", err.code, err.text);
@@ -101,8 +102,8 @@ static void test_trains_and_repeats(void)
     CHECK(train(hospital, three, 8, NULL, &err) == VG_OK);
 
     CHECK_ROW("the same seed gives the same bytes, another seed others");
-    for (int i = 0; i < 2; i++) {
-        const char *name = i ? "model.json" : "card.json";
+    for (int i = 0; i < 3; i++) {
+        const char *name = i == 0 ? "card.json" : i == 1 ? "model.json" : "card.html";
 
         (void)snprintf(file_a, sizeof(file_a), "%s/%s", one, name);
         (void)snprintf(file_b, sizeof(file_b), "%s/%s", two, name);
@@ -163,73 +164,246 @@ static void test_bad_files_are_named(void)
     }
     CHECK_ROW("no such file");
     CHECK(train("/nonexistent/x.psv", out, 1, NULL, &err) == VG_REJECT);
+    CHECK_ROW("an unknown format");
+    {
+        const char *file = path;
+        struct score_train_config config = {
+            .format = "excel", .files = &file, .file_count = 1, .out_dir = out};
+
+        CHECK(score_train(&config, NULL, &err) == VG_REJECT);
+        CHECK(strcmp(err.code, "train.format") == 0);
+    }
     CHECK_ROW("not an archive");
     (void)snprintf(path, sizeof(path), "%s", in_dir("bad.psv.xz"));
     CHECK(vg_file_write(path, vg_slice_of(header), 0600, NULL) == VG_OK);
     CHECK(train(path, out, 1, NULL, &err) == VG_REJECT);
 }
 
+static int stops_at_phase; /* 1: amid the trees, 2: after them */
+
+/* What a person does with Ctrl-C: the run ends where it is. */
+static void stop_progress(void *ctx, const char *phase, double done, int64_t left_us)
+{
+    (void)ctx;
+    (void)left_us;
+    if ((stops_at_phase == 1 && strcmp(phase, "training") == 0 && done > 0 && done < 0.9) ||
+        (stops_at_phase == 2 && strcmp(phase, "judging") == 0))
+        _exit(7);
+}
+
+static void test_a_stopped_run_goes_on(void)
+{
+    char hospital[128], whole[128], resumed[128], part[160], file_a[160], file_b[160];
+    const char *file = hospital;
+    struct score_train_config config = {.format = "physionet2019",
+                                        .files = &file,
+                                        .file_count = 1,
+                                        .seed = 7,
+                                        .no_comparisons = true,
+                                        .rounds_max = 12,
+                                        .checkpoint_every_us = 1,
+                                        .progress = stop_progress};
+    struct vg_err err = {0};
+
+    (void)snprintf(hospital, sizeof(hospital), "%s", in_dir("hospital.psv"));
+    (void)snprintf(whole, sizeof(whole), "%s", in_dir("whole"));
+    /* The children first: XGBoost's threads do not survive a fork. */
+    for (int phase = 1; phase <= 2; phase++) {
+        int status = 0;
+        pid_t child;
+
+        CHECK_ROW(phase == 1 ? "stopped amid the trees" : "stopped after the trees");
+        (void)snprintf(resumed, sizeof(resumed), "%s", in_dir(phase == 1 ? "amid" : "after"));
+        config.out_dir = resumed;
+        child = fork();
+        if (child == 0) {
+            stops_at_phase = phase;
+            _exit(score_train(&config, NULL, &err) == VG_OK ? 0 : 1);
+        }
+        CHECK(child > 0 && waitpid(child, &status, 0) == child);
+        CHECK(WIFEXITED(status) && WEXITSTATUS(status) == 7);
+        (void)snprintf(part, sizeof(part), "%s/.judged.part", resumed);
+        CHECK(access(part, R_OK) == 0); /* the trees so far */
+        (void)snprintf(file_b, sizeof(file_b), "%s/model.json", resumed);
+        CHECK(access(file_b, R_OK) != 0);
+    }
+    config.out_dir = whole;
+    CHECK(score_train(&config, NULL, &err) == VG_OK);
+    for (int phase = 1; phase <= 2; phase++) {
+        CHECK_ROW("called again it makes the same bytes as a run that never stopped");
+        (void)snprintf(resumed, sizeof(resumed), "%s", in_dir(phase == 1 ? "amid" : "after"));
+        (void)snprintf(part, sizeof(part), "%s/.judged.part", resumed);
+        config.out_dir = resumed;
+        CHECK(score_train(&config, NULL, &err) == VG_OK);
+        for (int i = 0; i < 2; i++) {
+            (void)snprintf(file_a, sizeof(file_a), "%s/%s", whole, i ? "card.json" : "model.json");
+            (void)snprintf(file_b, sizeof(file_b), "%s/%s", resumed,
+                           i ? "card.json" : "model.json");
+            CHECK(is_same_file(file_a, file_b));
+        }
+        CHECK(access(part, R_OK) != 0);
+    }
+}
+
+/* The report's figure, NaN where it has none. */
+static double figure(const struct vg_json *root, const char *of, const char *name)
+{
+    const struct vg_json *value = vg_json_get(vg_json_get(root, of), name);
+    double number = (double)NAN;
+
+    if (!vg_json_to_double(value, &number))
+        (void)vg_json_to_double(vg_json_get(value, "value"), &number);
+    return number;
+}
+
+static void test_evaluates(void)
+{
+    char hospital[128], model[128], predictions[128];
+    const char *file = hospital;
+    struct score_evaluate_config config = {.format = "physionet2019",
+                                           .model_dir = model,
+                                           .files = &file,
+                                           .file_count = 1,
+                                           .predictions = predictions,
+                                           .bootstrap = 20};
+    struct vg_err err = {0};
+    struct vg_arena arena;
+    struct vg_slice text = {0}, line;
+    struct vg_json *root = NULL;
+    struct vg_buf out;
+    size_t lines = 0, alerts = 0;
+
+    (void)snprintf(hospital, sizeof(hospital), "%s", in_dir("hospital.psv"));
+    (void)snprintf(model, sizeof(model), "%s", in_dir("one"));
+    (void)snprintf(predictions, sizeof(predictions), "%s", in_dir("predictions.csv"));
+    vg_arena_init(&arena, 0);
+    vg_buf_init(&out, 0);
+    if (!CHECK(score_evaluate(&config, true, &out, &err) == VG_OK))
+        printf("%s: %s\n", err.code, err.text);
+    CHECK(vg_json_parse(&arena, vg_buf_slice(&out), NULL, &root, NULL, NULL) == VG_OK);
+    CHECK(figure(root, "operating", "rowAuroc") > 0.9);
+    CHECK(figure(root, "operating", "utility") > 0.3);
+    CHECK(figure(root, "NEWS2", "rowAuroc") < figure(root, "operating", "rowAuroc"));
+
+    CHECK_ROW("a line for every row of the input, in its order");
+    CHECK(vg_file_read(&arena, predictions, 0, &text, &err) == VG_OK);
+    line = vg_slice_cut(&text, '\n');
+    CHECK(vg_slice_is(line, "patient,hour,probability,alert"));
+    for (; text.len > 0; lines++) {
+        char want[32];
+
+        line = vg_slice_cut(&text, '\n');
+        (void)snprintf(want, sizeof(want), "p%06zu,%zu,0.", lines / 30, lines % 30 + 1);
+        if (!vg_slice_starts(line, vg_slice_of(want)))
+            CHECK(false);
+        alerts += line.len > 0 && line.ptr[line.len - 1] == '1';
+    }
+    CHECK(lines == 300 * 30 && alerts > 100 && alerts < 3000);
+    vg_buf_fini(&out);
+    vg_arena_fini(&arena);
+}
+
+static size_t count_rows(const char *format, const char *path, size_t *ret_patients,
+                         size_t *ret_readings, struct vg_err *err)
+{
+    struct source_config config = {.format = format, .paths = &path, .path_count = 1};
+    struct source *source = NULL;
+    struct source_row row;
+    enum vg_status st = source_open(&config, &source, err);
+    size_t rows = 0;
+
+    *ret_patients = *ret_readings = 0;
+    while (st == VG_OK && (st = source_next(source, &row, err)) == VG_OK) {
+        rows++;
+        *ret_patients += row.is_new_patient;
+        *ret_readings += row.reading_count;
+    }
+    CHECK(st == VG_END);
+    CHECK(!source || source_done(source) > 0.99);
+    source_close(source);
+    return rows;
+}
+
 static void test_compressed_reads_the_same(void)
 {
     char path[128], command[300];
-    struct psv *plain = NULL, *compressed = NULL;
+    size_t patients = 0, readings = 0, again = 0;
     struct vg_err err = {0};
-    unsigned count = 0;
 
     (void)snprintf(path, sizeof(path), "%s", in_dir("hospital.psv"));
+    CHECK(count_rows("physionet2019", path, &patients, &readings, &err) == 300 * 30);
+    CHECK(patients == 300);
     (void)snprintf(command, sizeof(command), "xz -k -0 %s", path);
     if (system(command) != 0) {
         SKIP("xz is not installed");
         return;
     }
-    CHECK(psv_open(path, &plain, &err) == VG_OK);
     (void)snprintf(path, sizeof(path), "%s", in_dir("hospital.psv.xz"));
-    CHECK(psv_open(path, &compressed, &err) == VG_OK);
-    while (plain && compressed) {
-        struct psv_row a, b;
-        enum vg_status st = psv_next(plain, &a, &err);
-
-        CHECK(psv_next(compressed, &b, &err) == st);
-        if (st != VG_OK) {
-            CHECK(st == VG_END);
-            break;
-        }
-        CHECK(strcmp(a.patient, b.patient) == 0 && a.label == b.label);
-        CHECK(memcmp(a.value, b.value, sizeof(a.value)) == 0);
-        count++;
-    }
-    CHECK(count == 300 * 30);
-    CHECK(compressed && psv_done(compressed) > 0.99);
-    psv_close(plain);
-    psv_close(compressed);
-
-    CHECK_ROW("left before the end: xz goes too");
-    CHECK(psv_open(path, &compressed, &err) == VG_OK);
-    psv_close(compressed);
+    CHECK(count_rows("physionet2019", path, &patients, &again, &err) == 300 * 30);
+    CHECK(readings == again && patients == 300);
 }
 
-static void test_measures(void)
+static void test_a_folder_of_single_patients(void)
 {
-    static const float scores[] = {0.9f, 0.8f, 0.8f, 0.4f, 0.1f};
-    static const float labels[] = {1, 0, 1, 1, 0};
-    float margins[1000], outcomes[1000];
-    double value = 0, slope = 0, intercept = 0;
+    static const char header[] = "HR|O2Sat|Temp|SBP|Resp|Age|Gender|ICULOS|SepsisLabel\n";
+    char folder[128], path[160];
+    struct vg_err err = {0};
+    size_t patients = 0, readings = 0;
 
-    /* Pairs won: 0.9 over 0.8 and 0.1 (2), 0.8 ties and beats 0.1 (1.5), 0.4 beats 0.1 (1): 4.5/6
-     */
-    CHECK(measure_auroc(scores, labels, 5, &value) && fabs(value - 0.75) < 1e-9);
-    /* Steps: 1 of 1, then a tie: 2 of 3, then 3 of 4; each a third of the positives. */
-    CHECK(measure_average_precision(scores, labels, 5, &value) &&
-          fabs(value - (1.0 + 2.0 / 3 + 0.75) / 3) < 1e-9);
-    CHECK(measure_auroc(scores, labels, 1, &value) && isnan(value));
+    (void)snprintf(folder, sizeof(folder), "%s", in_dir("folder"));
+    CHECK(vg_dir_make(folder, &err) == VG_OK);
+    for (int i = 0; i < 3; i++) {
+        struct vg_buf text;
 
-    /* Outcomes that follow logistic(0.5 m - 1) in share: 100 rows a margin. */
-    for (int i = 0; i < 1000; i++) {
-        margins[i] = (float)(i / 100) - 5;
-        outcomes[i] = i % 100 < (int)lround(100 * measure_logistic(0.5 * (double)margins[i] - 1));
+        vg_buf_init(&text, 0);
+        vg_buf_printf(&text, "%s80|97|NaN|120|16|70|1|5|0\n81|NaN|NaN|NaN|NaN|70|1|6|1\n", header);
+        (void)snprintf(path, sizeof(path), "%s/p00000%d.psv", folder, i);
+        CHECK(vg_file_write(path, vg_buf_slice(&text), 0600, NULL) == VG_OK);
+        vg_buf_fini(&text);
     }
-    measure_platt(margins, outcomes, 1000, &slope, &intercept);
-    CHECK(fabs(slope - 0.5) < 0.02 && fabs(intercept + 1) < 0.03);
+    CHECK(count_rows("physionet2019", folder, &patients, &readings, &err) == 6);
+    CHECK(patients == 3 && readings == 3 * 5);
+}
+
+static void test_irregular_times(void)
+{
+    static const char text[] =
+        "Set,RecordID,Time,Parameter,Value\n"
+        "a,1,00:00,Age,70\na,1,00:00,Gender,0\na,1,00:10,HR,80\na,1,01:00,HR,90\n"
+        "a,1,01:01,NIDiasABP,-1\na,1,01:30,FiO2,0.5\na,1,47:59,Temp,-17.8\na,1,48:00,Urine,0\n"
+        "a,2,00:00,Age,50\na,2,03:00,,\na,2,05:00,HR,0\na,2,05:00,GCS,15\n";
+    static const char outcomes[] = "Set,Part,RecordID,SAPS-I,In-hospital_death\n"
+                                   "a,train,1,6,0\na,train,2,9,1\n";
+    char path[128], outcome_path[128];
+    const char *file = path;
+    struct source_config config = {.format = "physionet2012", .paths = &file, .path_count = 1};
+    struct source *source = NULL;
+    struct source_row row;
+    struct vg_err err = {0};
+    size_t rows = 0, readings = 0;
+
+    (void)snprintf(path, sizeof(path), "%s", in_dir("icu_train.csv"));
+    (void)snprintf(outcome_path, sizeof(outcome_path), "%s", in_dir("icu_outcomes.csv"));
+    CHECK(vg_file_write(path, vg_slice_of(text), 0600, NULL) == VG_OK);
+    CHECK(vg_file_write(outcome_path, vg_slice_of(outcomes), 0600, NULL) == VG_OK);
+    if (!CHECK(source_open(&config, &source, &err) == VG_OK)) {
+        printf("%s\n", err.text);
+        return;
+    }
+    while (source_next(source, &row, &err) == VG_OK) {
+        CHECK(row.has_label && row.label == (strcmp(row.patient, "2") == 0));
+        CHECK(row.hour == (int64_t)(rows % 48) + 1);
+        if (rows == 0) /* at 1 h: what was charted until then, its end included */
+            CHECK(row.reading_count == 2 && row.readings[1].vital == SCORE_PULSE);
+        if (rows == 1) /* a fraction is in %, a failed cuff is nothing */
+            CHECK(row.reading_count == 1 && fabs(row.readings[0].value - 50) < 1e-9);
+        for (size_t i = 0; i < row.reading_count; i++)
+            CHECK(row.readings[i].time_us <= row.time_us);
+        readings += row.reading_count;
+        rows++;
+    }
+    CHECK(rows == 96 && readings == 5);
+    source_close(source);
 }
 
 int main(void)
@@ -238,10 +412,14 @@ int main(void)
 
     if (!CHECK(mkdtemp(dir) != NULL))
         return vg_test_report();
-    RUN(test_measures);
+    write_hospital(in_dir("hospital.psv"));
+    RUN(test_a_stopped_run_goes_on);
     RUN(test_trains_and_repeats);
+    RUN(test_evaluates);
     RUN(test_bad_files_are_named);
     RUN(test_compressed_reads_the_same);
+    RUN(test_a_folder_of_single_patients);
+    RUN(test_irregular_times);
     (void)snprintf(command, sizeof(command), "rm -r %s", dir);
     CHECK(system(command) == 0);
     return vg_test_report();

@@ -10,9 +10,13 @@
  * count in a cell would not. Ten cells of a minute become one of ten minutes by the same rule, at
  * a moment that depends on the newest event time only.
  *
+ * LABORATORY and the like come a few times a day and count for longer: cells of an hour, for three
+ * days after the newest reading of all.
+ *
  * BOUND. WINDOW_CELLS_MAX() cells of 24 bytes for each of 8 numeric vital signs: with 24 h
  * 215 * 24 * 8 = 41,280 bytes for a patient with every vital sign on a monitor all day; 24 hourly
- * spot checks take 1 KB a vital sign. Arrays grow on demand.
+ * spot checks take 1 KB a vital sign. Each other signal: at most 74 cells, usually 3 to 12. Arrays
+ * grow on demand.
  *
  * Two readings of one vital sign at the same microsecond: the later receipt holds (a correction),
  * then the larger value. The corrected value stays in its cell's minimum or maximum.
@@ -27,6 +31,7 @@
 #define FINE_US VG_MINUTE_US
 #define COARSE_US (10 * VG_MINUTE_US)
 #define FINE_SPAN_US VG_HOUR_US
+#define SLOW_SLOT_US VG_HOUR_US
 
 _Static_assert(sizeof(struct window_cell) == 24, "the bound above is in the manual");
 
@@ -48,8 +53,10 @@ static int64_t floor_to(int64_t time_us, int64_t step_us)
 }
 
 /* The start of the slot that a time falls into. */
-static int64_t slot_of(const struct window *window, int64_t time_us)
+static int64_t slot_of(const struct window *window, int vital, int64_t time_us)
 {
+    if (vital >= SCORE_VITAL_COUNT)
+        return floor_to(time_us, SLOW_SLOT_US);
     return floor_to(time_us, time_us < window->coarse_us ? COARSE_US : FINE_US);
 }
 
@@ -57,13 +64,13 @@ void window_init(struct window *window, int64_t history_us)
 {
     memset(window, 0, sizeof(*window));
     window->history_us = floor_to(history_us ? history_us : VG_DAY_US, COARSE_US);
-    assert(window->history_us >= VG_HOUR_US && window->history_us <= 2 * VG_DAY_US);
+    assert(window->history_us >= VG_HOUR_US && window->history_us <= 49 * VG_HOUR_US);
     window->watermark_us = window->coarse_us = INT64_MIN;
 }
 
 void window_fini(struct window *window)
 {
-    for (int v = 0; v < SCORE_VITAL_COUNT; v++)
+    for (int v = 0; v < SIGNAL_COUNT; v++)
         free(window->series[v].cells);
     memset(window, 0, sizeof(*window));
 }
@@ -89,17 +96,20 @@ static void cell_join(struct window_cell *into, const struct window_cell *from)
     into->max = max;
 }
 
-/* Before this nothing is kept. Whole slots of ten minutes go, so that it does not matter whether a
- * reading came before or after the watermark moved. */
-static int64_t oldest_kept(const struct window *window)
+/* Before this nothing is kept. Whole slots go, so that it does not matter whether a reading came
+ * before or after the watermark moved. */
+static int64_t oldest_kept(const struct window *window, int vital)
 {
+    if (vital >= SCORE_VITAL_COUNT)
+        return floor_to(window->watermark_us, SLOW_SLOT_US) - WINDOW_SLOW_US;
     return floor_to(window->watermark_us, COARSE_US) - window->history_us;
 }
 
 /* The watermark moved: minutes that are an hour old become tens of minutes, old cells go. */
-static void series_age(const struct window *window, struct window_series *series)
+static void series_age(struct window *window, int vital)
 {
-    int64_t oldest = oldest_kept(window);
+    struct window_series *series = &window->series[vital];
+    int64_t oldest = oldest_kept(window, vital);
     uint32_t kept = 0;
 
     for (uint32_t i = 0; i < series->count; i++) {
@@ -107,8 +117,8 @@ static void series_age(const struct window *window, struct window_series *series
 
         if (cell->time_us < oldest)
             continue;
-        if (kept > 0 &&
-            slot_of(window, series->cells[kept - 1].time_us) == slot_of(window, cell->time_us))
+        if (kept > 0 && slot_of(window, vital, series->cells[kept - 1].time_us) ==
+                            slot_of(window, vital, cell->time_us))
             cell_join(&series->cells[kept - 1], cell);
         else
             series->cells[kept++] = *cell;
@@ -127,29 +137,34 @@ static void advance(struct window *window, int64_t time_us)
     if (coarse == window->coarse_us)
         return;
     window->coarse_us = coarse;
+    for (int v = 0; v < SIGNAL_COUNT; v++) {
+        if (window->series[v].count > 0)
+            series_age(window, v);
+    }
     for (int v = 0; v < SCORE_VITAL_COUNT; v++) {
-        series_age(window, &window->series[v]);
-        if (window->newest[v].is_there && window->newest[v].time_us < oldest_kept(window))
+        if (window->newest[v].is_there && window->newest[v].time_us < oldest_kept(window, v))
             window->newest[v].is_there = false;
     }
 }
 
-static enum vg_status series_add(const struct window *window, struct window_series *series,
-                                 const struct window_cell *cell, struct vg_err *err)
+static enum vg_status series_add(struct window *window, int vital, const struct window_cell *cell,
+                                 struct vg_err *err)
 {
-    int64_t slot = slot_of(window, cell->time_us);
+    struct window_series *series = &window->series[vital];
+    int64_t slot = slot_of(window, vital, cell->time_us);
     uint32_t at = series->count;
 
     /* Nearly always the end. */
-    while (at > 0 && slot_of(window, series->cells[at - 1].time_us) > slot)
+    while (at > 0 && slot_of(window, vital, series->cells[at - 1].time_us) > slot)
         at--;
-    if (at > 0 && slot_of(window, series->cells[at - 1].time_us) == slot) {
+    if (at > 0 && slot_of(window, vital, series->cells[at - 1].time_us) == slot) {
         cell_join(&series->cells[at - 1], cell);
         return VG_OK;
     }
     if (series->count == series->capacity) {
         uint32_t capacity = series->capacity ? series->capacity * 2 : 4;
-        uint32_t most = (uint32_t)WINDOW_CELLS_MAX(window->history_us);
+        uint32_t most = vital < SCORE_VITAL_COUNT ? (uint32_t)WINDOW_CELLS_MAX(window->history_us)
+                                                  : (uint32_t)WINDOW_SLOW_CELLS_MAX;
         struct window_cell *cells;
 
         if (capacity > most)
@@ -182,7 +197,8 @@ static bool newest_beats(const struct window_reading *reading, const struct wind
 enum vg_status window_add(struct window *window, const struct window_reading *reading,
                           struct vg_err *err)
 {
-    struct window_newest *newest = &window->newest[reading->vital];
+    struct window_newest *newest =
+        reading->vital < SCORE_VITAL_COUNT ? &window->newest[reading->vital] : NULL;
     int64_t delay_ms = (reading->received_us - reading->time_us) / 1000;
     float value = (float)reading->value;
     struct window_cell cell = {
@@ -197,12 +213,12 @@ enum vg_status window_add(struct window *window, const struct window_reading *re
     enum vg_status st = VG_OK;
 
     advance(window, reading->time_us);
-    if (reading->time_us < oldest_kept(window))
+    if (reading->time_us < oldest_kept(window, reading->vital))
         return VG_END;
     /* Consciousness has no course to compute with: its newest level is all. */
     if (reading->vital != SCORE_CONSCIOUSNESS)
-        st = series_add(window, &window->series[reading->vital], &cell, err);
-    if (st != VG_OK || !newest_beats(reading, newest))
+        st = series_add(window, reading->vital, &cell, err);
+    if (st != VG_OK || !newest || !newest_beats(reading, newest))
         return st;
 
     *newest = (struct window_newest){
@@ -253,7 +269,7 @@ size_t window_bytes(const struct window *window)
 {
     size_t bytes = 0;
 
-    for (int v = 0; v < SCORE_VITAL_COUNT; v++)
+    for (int v = 0; v < SIGNAL_COUNT; v++)
         bytes += window->series[v].capacity * sizeof(struct window_cell);
     return bytes;
 }

@@ -11,7 +11,8 @@
 
 #define WINDOW_ID_SIZE 65 /* a FHIR id and its NUL */
 
-/* The readings of one slot of time: a minute within the last hour, ten minutes before that. */
+/* The readings of one slot of time: a minute within the last hour, ten minutes before that; an hour
+ * for what is no vital sign. */
 struct window_cell {
     int64_t time_us; /* of the newest reading in the slot */
     int32_t
@@ -35,15 +36,15 @@ struct window_newest {
 };
 
 struct window {
-    struct window_series series[SCORE_VITAL_COUNT];
-    struct window_newest newest[SCORE_VITAL_COUNT];
+    struct window_series series[SIGNAL_COUNT];
+    struct window_newest newest[SCORE_VITAL_COUNT]; /* vital signs alone */
     int64_t history_us;
     int64_t watermark_us; /* the newest event time; INT64_MIN = no reading yet */
     int64_t coarse_us;    /* cells before this are of ten minutes */
 };
 
 struct window_reading {
-    enum score_vital vital;
+    int vital;    /* enum score_vital or enum signal */
     double value; /* in the table's unit; consciousness: the level's letter */
     int64_t time_us, received_us;
     struct vg_slice code, observation_id; /* borrowed */
@@ -52,7 +53,11 @@ struct window_reading {
 /* Per vital sign at most 60 to 69 cells of a minute and history/10 min + 1 of ten minutes. */
 #define WINDOW_CELLS_MAX(history_us) (70 + (history_us) / (10 * VG_MINUTE_US) + 1)
 
-/* history_us: 1 h to 48 h; 0 = 24 h. */
+/* What is no vital sign is kept for three days, in cells of an hour. */
+#define WINDOW_SLOW_US (72 * VG_HOUR_US)
+#define WINDOW_SLOW_CELLS_MAX (WINDOW_SLOW_US / VG_HOUR_US + 2)
+
+/* history_us of the vital signs: 1 h to 49 h; 0 = 24 h. */
 void window_init(struct window *window, int64_t history_us);
 void window_fini(struct window *window);
 

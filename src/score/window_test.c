@@ -262,7 +262,8 @@ static void test_vital_table(void)
     CHECK(vital_of_code(VG_SLICE("8867-4")) == SCORE_PULSE);
     CHECK(vital_of_code(VG_SLICE("2708-6")) == SCORE_SPO2);
     CHECK(vital_of_code(VG_SLICE("59408-5")) == SCORE_SPO2);
-    CHECK(vital_of_code(VG_SLICE("2339-0")) == SCORE_VITAL_COUNT);
+    CHECK(vital_of_code(VG_SLICE("2524-7")) == SIGNAL_LACTATE);
+    CHECK(vital_of_code(VG_SLICE("4548-4")) == SIGNAL_COUNT);
     CHECK(vital_consciousness(VG_SLICE(" v ")) == 'V');
     CHECK(vital_consciousness(VG_SLICE("Alert")) == 'A');
     CHECK(vital_consciousness(VG_SLICE("asleep")) == 0);

@@ -1,0 +1,48 @@
+/* fit.h -- one run of XGBoost on some of the patients. */
+#ifndef VG_SCORE_FIT_H
+#define VG_SCORE_FIT_H
+
+#include "score/data.h"
+
+#include <xgboost/c_api.h>
+
+struct fit_parameter {
+    const char *name, *value;
+};
+
+struct fit_config {
+    const struct data *data;
+    const struct feature_set *features;
+    const uint8_t *part;             /* one a patient */
+    uint32_t train_parts, stop_part; /* bit set of parts to learn from; the part that says when to
+                                        stop, or FIT_NO_PART: all rounds */
+    const bool *masked;              /* one a feature: never seen; NULL = none */
+    const struct fit_parameter *parameters;
+    size_t parameter_count;
+    uint32_t negative_percent;       /* of the rows to learn from with label 0; 0 = all */
+    uint32_t rounds_max, stop_after; /* rounds without gain; 0 = never */
+    uint64_t seed;
+    uint32_t threads;
+    const char *checkpoint;      /* file that a stopped run continues from; NULL = none */
+    int64_t checkpoint_every_us; /* 0 = 30 s */
+    uint64_t key;                /* of what makes the run the same run */
+    void (*progress)(void *ctx, double done);
+    void *progress_ctx;
+};
+#define FIT_NO_PART UINT32_MAX
+
+struct fit {
+    BoosterHandle booster;
+    uint32_t rounds; /* kept: the best */
+    double auc;      /* on stop_part; NaN */
+};
+
+VG_CHECK enum vg_status fit_run(const struct fit_config *config, struct fit *ret_fit,
+                                struct vg_err *err);
+void fit_fini(struct fit *fit);
+
+/* Margins (log-odds) of all rows, those of other parts too; margins: data->count. */
+VG_CHECK enum vg_status fit_margins(const struct fit *fit, const struct fit_config *config,
+                                    float *margins, struct vg_err *err);
+
+#endif
