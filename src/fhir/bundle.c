@@ -311,6 +311,10 @@ static enum vg_status entry_parse(struct bundle *bundle, const struct vg_json *n
         op->query = query;
     op->needs_body_id = (is_put || is_patch) && !op->query.ptr;
     op->is_if_none_match = is_put && vg_slice_is(vg_json_get_text(request, "ifNoneMatch"), "*");
+    enum vg_status st = fhir_subscription_check(bundle->access, bundle->arena, op, issue, err);
+
+    if (st != VG_OK)
+        return st;
     if (if_match.len && !version_parse(if_match, &op->if_match))
         return refuse_entry(issue, err, index, 400, "value", ".request.ifMatch",
                             "ifMatch must be one version, as W/\"3\"", bundle->arena);

@@ -16,6 +16,12 @@ void fhir_hooks_close(struct fhir_hooks *hooks); /* NULL is fine */
  * Another type's body, or one without headers, comes back as it is. {NULL, 0}: no room. */
 struct vg_slice fhir_mask(struct vg_arena *arena, unsigned type, struct vg_slice body);
 
+struct fhir_access;
+/* Before a Subscription is written over REST; any other type passes. */
+VG_CHECK enum vg_status fhir_subscription_check(const struct fhir_access *access,
+                                                struct vg_arena *arena, const struct fhir_op *op,
+                                                struct fhir_issue *issue, struct vg_err *err);
+
 /* ---- notifications (notification.c) ---- */
 
 enum fhir_content { FHIR_CONTENT_EMPTY, FHIR_CONTENT_ID_ONLY, FHIR_CONTENT_FULL };

@@ -43,6 +43,60 @@ struct vg_slice fhir_mask(struct vg_arena *arena, unsigned type, struct vg_slice
     return made;
 }
 
+/* The type that a Subscription's criteria search; 0: not to be told. */
+static unsigned criteria_type(struct vg_arena *arena, struct vg_slice body)
+{
+    struct fhir_hook_terms terms = {0};
+    struct vg_json *root = NULL;
+    struct vg_err err;
+
+    if (vg_json_parse(arena, body, NULL, &root, NULL, NULL) != VG_OK)
+        return 0;
+    /* One that cannot be served tells nobody anything; its criteria are read all the same. */
+    return fhir_hook_terms_of(root, &terms, &err) == VG_FATAL ? 0 : terms.type;
+}
+
+/* A copy of the headers elsewhere in the resource would be shown. */
+static bool moves_headers(struct vg_arena *arena, struct vg_slice patch)
+{
+    struct vg_json *root = NULL;
+
+    if (vg_json_parse(arena, patch, NULL, &root, NULL, NULL) != VG_OK)
+        return false; /* refused as a patch */
+    for (const struct vg_json *one = root->child; one; one = one->next) {
+        const struct vg_json *from = vg_json_get(one, "from");
+
+        if (from && (from->text.len == 0 || vg_slice_starts(from->text, VG_SLICE("/channel"))))
+            return true;
+    }
+    return false;
+}
+
+enum vg_status fhir_subscription_check(const struct fhir_access *access, struct vg_arena *arena,
+                                       const struct fhir_op *op, struct fhir_issue *issue,
+                                       struct vg_err *err)
+{
+    static const char stars[] = ": ***\"";
+    struct vg_slice text = op->patch.ptr ? op->patch : op->body;
+
+    if (op->what == FHIR_OP_DELETE || strcmp(fhir_type_name(op->type), "Subscription") != 0)
+        return VG_OK;
+    /* What was read with its secrets hidden must not be put back so: they would be lost. */
+    if (text.len && memmem(text.ptr, text.len, stars, sizeof(stars) - 1))
+        return fhir_refuse(issue, err, 422, "business-rule",
+                           VG_SLICE("Subscription.channel.header"),
+                           "header values are not shown: give them anew");
+    if (op->patch.ptr && moves_headers(arena, op->patch))
+        return fhir_refuse(issue, err, 422, "business-rule",
+                           VG_SLICE("Subscription.channel.header"),
+                           "nothing is copied or moved out of the channel");
+    /* Who is told of resources must be allowed to read them. */
+    if (!fhir_access_allows(access, 'r', op->patch.ptr ? 0 : criteria_type(arena, op->body)))
+        return fhir_refuse(issue, err, 403, "forbidden", VG_SLICE("Subscription.criteria"),
+                           "the token's scopes do not allow to read what the criteria find");
+    return VG_OK;
+}
+
 /* ---- $status and $events ---- */
 
 static enum vg_status hook_numbers(struct fhir_job *job, uint64_t *ret_events,

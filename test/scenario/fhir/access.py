@@ -86,7 +86,8 @@ def main(checks, work):
     checks.heading("clients")
     register("hub", keys["RS384"], "system/*.cruds")
     register("reader", keys["ES384"], "system/Observation.rs system/Patient.read")
-    row("list", client("list").split("\n")[:2], ["hub\tsystem/*.cruds", "reader\tsystem/Observation.rs system/Patient.read"])
+    register("listener", keys["ES384"], "system/Subscription.cruds system/Observation.rs")
+    row("list", client("list").split("\n")[:3:2], ["hub\tsystem/*.cruds", "reader\tsystem/Observation.rs system/Patient.read"])
     (work / "bad.jwks").write_text('{"keys":[{"kty":"oct","k":"AAAA"}]}')
     client("add", "bad", "--jwks", str(work / "bad.jwks"), "--scope", "system/*.read", code=1)
 
@@ -138,6 +139,20 @@ def main(checks, work):
             ("$import", at("POST", "/$import", {"resourceType": "Parameters", "parameter": [{"name": "input", "part": [
                 {"name": "type", "valueCode": "Patient"}, {"name": "url", "valueUri": "file:x.ndjson"}]}]}, **reader).status, 403)):
         row(name, found, want)
+
+    token = ask_token(at, es.assertion("listener", audience), "system/Subscription.cruds system/Observation.rs").json["access_token"]
+    hook = {"resourceType": "Subscription", "id": "s", "status": "requested", "reason": "t", "criteria": "Observation?code=x",
+            "channel": {"type": "rest-hook", "endpoint": "https://x.example.org/", "header": ["Authorization: Bearer top-secret"]}}
+    listener = {"Authorization": "Bearer " + token}
+    row("a Subscription to what may be read", at.put(hook, **listener).status, 201)
+    row("nobody is told of what it may not read", at.put(hook | {"id": "s2", "criteria": "Flag?status=active"}, **listener).status, 403)
+    row("nor by a patch or a Bundle", (at("PATCH", "/Subscription/s", [{"op": "replace", "path": "/criteria", "value": "Flag?"}],
+                                          Content_Type="application/json-patch+json", **listener).status,
+                                       at("POST", "", {"resourceType": "Bundle", "type": "transaction", "entry": [
+                                           {"resource": hook | {"id": "s2", "criteria": "Flag?"}, "request": {"method": "PUT", "url": "Subscription/s2"}}]}, **listener).status),
+        (403, 403))
+    row("headers are not patched out into the open", at("PATCH", "/Subscription/s", [{"op": "copy", "from": "/channel/header/0", "path": "/reason"}],
+                                                       Content_Type="application/json-patch+json", **hub).status, 422)
 
     checks.heading("$import")
     lines = [json.dumps(pulse(f"im{i}", value=i)) for i in range(2500)] + [json.dumps(pulse(value=7)), '{"resourceType":"Observation","status":"x"}', "{", ""]
