@@ -7,7 +7,7 @@
  */
 #include "base/clock.h"
 #include "base/crypto.h"
-#include "fhir/fhir.h"
+#include "fhir/fhir_int.h"
 
 #include <stdio.h>
 #include <stdlib.h>
@@ -18,6 +18,7 @@
 #define SIGNS 8
 #define BATCH 1000
 #define READS 2000
+#define CHECKS 100000
 
 static const struct {
     const char *code, *unit;
@@ -166,6 +167,27 @@ static void reads(struct fhir_store *store, struct vg_arena *arena, long stored)
     }
 }
 
+/* Validation alone. */
+static void check(struct vg_arena *arena)
+{
+    struct fhir_issue issue;
+    struct vg_err err = {0};
+    struct vg_json *root = NULL;
+    struct fhir_write write;
+    unsigned type = fhir_type_find(VG_SLICE("Observation"));
+    double cpu;
+
+    vg_arena_reset(arena);
+    make(arena, 1, &write);
+    if (fhir_parse(arena, write.body, &root, &issue, &err) != VG_OK)
+        exit(1);
+    cpu = cpu_us();
+    for (int i = 0; i < CHECKS; i++)
+        if (fhir_check(arena, type, root, &issue, &err) != VG_OK)
+            exit(1);
+    printf("bench=fhir_check cpu_us_each=%.2f\n", (cpu_us() - cpu) / CHECKS);
+}
+
 int main(int argc, char **argv)
 {
     int64_t thousands = 200;
@@ -185,6 +207,7 @@ int main(int argc, char **argv)
         return 1;
     }
     vg_arena_init(&arena, (size_t)64 << 20);
+    check(&arena);
     for (size_t size = 100; size <= BATCH; size *= 10) {
         long until = size == 100 ? 20000 : (long)thousands * 1000, first = stored;
         int64_t spent_us = 0, worst_us = 0;

@@ -13,7 +13,8 @@
 
 #define TERMS_CACHED_MAX 200000
 #define SHORT_SPAN_US VG_DAY_US
-#define REBUILD_STEP 5000 /* resources in one transaction */
+#define REBUILD_STEP 5000  /* resources in one transaction */
+#define REBUILD_SORTED 200 /* whose rows are written together */
 
 const char *const sqlite_inserts[TABLE_COUNT] = {
     [TIMELINE] =
@@ -323,14 +324,14 @@ static enum vg_status index_one(struct sqlite_engine *engine, sqlite3_stmt *date
     struct fhir_index index;
     enum vg_status st;
 
-    vg_arena_reset(arena);
+    body = vg_arena_dup(arena, body); /* the rows' texts lie in it */
+    if (!body.ptr)
+        return vg_fail(err, VG_RETRY, "fhir.memory", 0, "no room for the index");
     st = fhir_parse(arena, body, &root, &issue, err);
     if (st == VG_OK)
         st = fhir_index_make(arena, type, root, engine->base_url, &index, err);
     if (st == VG_OK)
         st = sqlite_index_rows(engine, type, key, &index, sqlite_row_add, err);
-    if (st == VG_OK)
-        st = sqlite_flush(engine, err); /* the rows' texts lie in the arena */
     if (st != VG_OK)
         return st;
     (void)sqlite3_bind_int64(dates, 1, key);
@@ -380,11 +381,19 @@ static enum vg_status rebuild_step(void *ctx, void *view, struct vg_err *err)
         in->count++;
         st = index_one(engine, dates, in->next, (unsigned)sqlite3_column_int(all, 1),
                        (struct vg_slice){body, (size_t)sqlite3_column_bytes(all, 2)}, &arena, err);
+        if (st == VG_OK && (in->count % REBUILD_SORTED == 0 || arena.used_bytes > (64u << 20))) {
+            st = sqlite_flush(engine, err);
+            vg_arena_reset(&arena);
+        }
     }
+    if (st == VG_END)
+        st = sqlite_flush(engine, err);
     sqlite_finish(all);
     vg_arena_fini(&arena);
-    if (st != VG_END && st != VG_OK)
+    if (st != VG_OK) {
+        engine->row_count = 0;
         return st;
+    }
     in->is_last = in->count < REBUILD_STEP;
     st = setting_put(view, "index_next", in->next, err);
     if (st == VG_OK && in->is_last)
