@@ -74,8 +74,19 @@ static bool is_not_modified(const struct fhir_job *job, int64_t updated_us)
 static enum vg_status shape(struct fhir_job *job, struct fhir_resource *resource,
                             struct vg_err *err)
 {
+    static const struct {
+        const char *word;
+        enum fhir_summary summary;
+    } summaries[] = {
+        {"true", FHIR_SUMMARY_TRUE}, {"text", FHIR_SUMMARY_TEXT}, {"data", FHIR_SUMMARY_DATA}};
     struct vg_slice names[64], list = fhir_job_param(job, "_elements");
+    struct vg_slice word = fhir_job_param(job, "_summary");
     size_t count = 0;
+
+    for (size_t i = 0; i < sizeof(summaries) / sizeof(summaries[0]); i++)
+        if (vg_slice_is(word, summaries[i].word))
+            return fhir_summary_cut(&job->arena, job->type, resource->body, summaries[i].summary,
+                                    &resource->body, err);
 
     while (list.len && count < sizeof(names) / sizeof(names[0])) {
         struct vg_slice one = vg_slice_trim(vg_slice_cut(&list, ','));

@@ -275,6 +275,15 @@ static size_t swallow(char *bytes, size_t size, size_t count, void *ctx)
     return *total > (1u << 20) ? 0 : size * count; /* an endless answer is none */
 }
 
+static bool is_ending(struct hook *hook);
+
+/* Nobody waits for a receiver that hangs when this is to end. */
+static int give_up(void *ctx, curl_off_t a, curl_off_t b, curl_off_t c, curl_off_t d)
+{
+    (void)a, (void)b, (void)c, (void)d;
+    return is_ending(ctx);
+}
+
 static bool add_line(struct curl_slist **lines, const char *text)
 {
     struct curl_slist *longer = curl_slist_append(*lines, text);
@@ -295,7 +304,9 @@ static bool post(struct hook *hook, const char *method, struct vg_slice address,
     CURLcode result = CURLE_OUT_OF_MEMORY;
     bool is_fine = vg_slice_to_cstr(address, url, sizeof(url));
     const struct vg_json *headers = hook->terms.headers;
+    struct vg_arena arena;
 
+    vg_arena_init(&arena, 0);
     (void)snprintf(text, sizeof(text), "X-Vigil-Event-Number: %" PRIu64, number);
     is_fine = is_fine && add_line(&lines, "Expect:") && add_line(&lines, text);
     (void)snprintf(text, sizeof(text), "Idempotency-Key: %s-%" PRIu64, hook->id, number);
@@ -305,7 +316,7 @@ static bool post(struct hook *hook, const char *method, struct vg_slice address,
     is_fine = is_fine && add_line(&lines, text);
     for (const struct vg_json *one = headers ? headers->child : NULL; one && is_fine;
          one = one->next) {
-        struct vg_slice line = vg_arena_dup(&hook->arena, vg_json_text(one));
+        struct vg_slice line = vg_arena_dup(&arena, vg_json_text(one));
 
         is_fine = line.ptr && add_line(&lines, line.ptr);
     }
@@ -321,6 +332,9 @@ static bool post(struct hook *hook, const char *method, struct vg_slice address,
         curl_easy_setopt(hook->curl, CURLOPT_TIMEOUT_MS, TIMEOUT_MS) == CURLE_OK &&
         curl_easy_setopt(hook->curl, CURLOPT_NOSIGNAL, 1L) == CURLE_OK &&
         curl_easy_setopt(hook->curl, CURLOPT_FOLLOWLOCATION, 0L) == CURLE_OK &&
+        curl_easy_setopt(hook->curl, CURLOPT_NOPROGRESS, 0L) == CURLE_OK &&
+        curl_easy_setopt(hook->curl, CURLOPT_XFERINFOFUNCTION, give_up) == CURLE_OK &&
+        curl_easy_setopt(hook->curl, CURLOPT_XFERINFODATA, hook) == CURLE_OK &&
         curl_easy_setopt(hook->curl, CURLOPT_WRITEFUNCTION, swallow) == CURLE_OK &&
         curl_easy_setopt(hook->curl, CURLOPT_WRITEDATA, &total) == CURLE_OK;
     if (is_fine)
@@ -328,6 +342,7 @@ static bool post(struct hook *hook, const char *method, struct vg_slice address,
     if (result == CURLE_OK)
         (void)curl_easy_getinfo(hook->curl, CURLINFO_RESPONSE_CODE, &status);
     curl_slist_free_all(lines);
+    vg_arena_fini(&arena);
     if (result == CURLE_OK && status >= 200 && status < 300)
         return true;
     if (result == CURLE_OK)

@@ -154,6 +154,7 @@ def negotiation(at, row):
         row("415 for a body of " + kind, refused(at("POST", "/Patient", patient(), Content_Type=kind), 415), True)
     for format in ("json", "application/json", "application/fhir%2Bjson", "application/fhir+json"):
         row("_format=" + format, at("GET", "/Patient/p1?_format=" + format, Accept="application/fhir+xml").status, 200)
+    row("_summary of one resource", at("GET", "/Patient/p1?_summary=true").json["meta"]["tag"][0]["code"], "SUBSETTED")
     row("_format beats Accept", at("GET", "/Patient/p1?_format=xml", Accept="application/fhir+json").status, 406)
     row("_format says nothing of the body", at("POST", "/Patient?_format=json", patient(), Content_Type="text/plain").status, 415)
     row("_pretty", at("GET", "/Patient/p1?_pretty=true").text.count("\n"), lambda n: n > 5)

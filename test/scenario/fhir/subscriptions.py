@@ -202,7 +202,12 @@ def main(checks, work):
     becomes(at, "short", "off", 20)
     at("PATCH", "/Subscription/plain", [{"op": "replace", "path": "/status", "value": "off"}], Content_Type="application/json-patch+json")
     at("DELETE", "/Subscription/ping")
-    row("it ends cleanly", at.stop(), 0)
+    at.put(subscription("hung", home + "/hung", "Flag?"))
+    becomes(at, "hung", "active")
+    receiver.delay_s = 25
+    at.put({"resourceType": "Flag", "id": "last", "status": "active", "code": {"text": "x"}, "subject": {"reference": "Patient/p1"}})
+    began = time.monotonic()
+    row("it ends cleanly, also while a receiver hangs", (at.stop(), time.monotonic() - began < 10), (0, True))
     receiver.close()
 
 
