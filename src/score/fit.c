@@ -4,9 +4,9 @@
  * gives XGBoost a copy of its rows. (Its quantile matrix would spare the copy, but predicts rows
  * with missing values forty times as slowly, every round.)
  *
- * A RUN THAT WAS STOPPED goes on: every half minute the trees so far are written beside the model.
- * The generator of random numbers is seeded anew for each round (seed_per_iteration), so a
- * continued run makes the same trees as one that never stopped.
+ * A RUN THAT WAS STOPPED goes on. After each hundred rounds the trees so far are written beside the
+ * model, and the run itself goes on from what was written: XGBoost's generators of random numbers
+ * start anew there in every run, so a continued run makes the same trees as one that never stopped.
  */
 #include "score/fit.h"
 
@@ -21,7 +21,7 @@
 
 #define BLOCK_ROWS 16384
 #define EVAL_EVERY 5
-#define CHECKPOINT_EVERY_US (30 * VG_SECOND_US)
+#define CHECKPOINT_ROUNDS 100
 
 static enum vg_status fail_xgboost(struct vg_err *err, const char *what)
 {
@@ -109,7 +109,6 @@ struct run {
     uint32_t round, best_round;
     double best_auc;
     bool is_done;
-    int64_t saved_us;
 };
 
 static enum vg_status set_parameters(const struct run *run, struct vg_err *err)
@@ -134,17 +133,29 @@ static enum vg_status set_parameters(const struct run *run, struct vg_err *err)
     return VG_OK;
 }
 
-/* A line of JSON, then the trees. */
-static enum vg_status save_checkpoint(struct run *run, struct vg_err *err)
+/* A booster that knows nothing but `trees` (may be empty). */
+static enum vg_status start_booster(struct run *run, struct vg_slice trees, struct vg_err *err)
+{
+    if (run->booster)
+        (void)XGBoosterFree(run->booster);
+    run->booster = NULL;
+    if (XGBoosterCreate((DMatrixHandle[]){run->train, run->stop}, run->stop ? 2 : 1,
+                        &run->booster) != 0)
+        return fail_xgboost(err, "start");
+    if (trees.len > 0 && XGBoosterLoadModelFromBuffer(run->booster, trees.ptr, trees.len) != 0)
+        return fail_xgboost(err, "read the trees so far");
+    return set_parameters(run, err);
+}
+
+/* A line of JSON, then the trees; and on from these trees. */
+static enum vg_status pass_checkpoint(struct run *run, struct vg_err *err)
 {
     struct vg_buf out;
     const char *trees = NULL;
     bst_ulong len = 0;
-    enum vg_status st;
+    enum vg_status st = VG_OK;
+    size_t head;
 
-    run->saved_us = vg_mono_us();
-    if (!run->config->checkpoint)
-        return VG_OK;
     if (XGBoosterSaveModelToBuffer(run->booster, "{\"format\":\"ubj\"}", &len, &trees) != 0)
         return fail_xgboost(err, "write the trees so far");
     vg_buf_init(&out, (size_t)1 << 30);
@@ -153,10 +164,14 @@ static enum vg_status save_checkpoint(struct run *run, struct vg_err *err)
                   "\"done\":%s}\n",
                   run->config->key, run->round, run->best_round, run->best_auc,
                   run->is_done ? "true" : "false");
+    head = out.len;
     vg_buf_put(&out, (struct vg_slice){trees, len});
-    st = vg_buf_ok(&out)
-             ? vg_file_write(run->config->checkpoint, vg_buf_slice(&out), 0644, err)
-             : vg_fail(err, VG_RETRY, "train.memory", 0, "no memory for the trees so far");
+    if (!vg_buf_ok(&out))
+        st = vg_fail(err, VG_RETRY, "train.memory", 0, "no memory for the trees so far");
+    if (st == VG_OK && run->config->checkpoint)
+        st = vg_file_write(run->config->checkpoint, vg_buf_slice(&out), 0644, err);
+    if (st == VG_OK && !run->is_done)
+        st = start_booster(run, (struct vg_slice){out.ptr + head, out.len - head}, err);
     vg_buf_fini(&out);
     return st;
 }
@@ -185,8 +200,7 @@ static enum vg_status load_checkpoint(struct run *run, struct vg_err *err)
                 vg_json_to_i64(vg_json_get(root, "bestRound"), &best) &&
                 vg_json_to_double(vg_json_get(root, "bestAuc"), &auc) &&
                 vg_json_to_bool(vg_json_get(root, "done"), &is_done)) {
-                if (XGBoosterLoadModelFromBuffer(run->booster, content.ptr, content.len) != 0)
-                    st = fail_xgboost(err, "read the trees of the run before");
+                st = start_booster(run, content, err);
                 run->round = (uint32_t)round;
                 run->best_round = (uint32_t)best;
                 run->best_auc = auc;
@@ -195,7 +209,7 @@ static enum vg_status load_checkpoint(struct run *run, struct vg_err *err)
         }
     }
     vg_arena_fini(&arena);
-    return st == VG_OK ? set_parameters(run, err) : st;
+    return st;
 }
 
 static enum vg_status one_round(struct run *run, struct vg_err *err)
@@ -226,8 +240,7 @@ enum vg_status fit_run(const struct fit_config *config, struct fit *ret_fit, str
 {
     struct run run = {.config = config, .best_auc = -1};
     BoosterHandle sliced = NULL;
-    int64_t every_us =
-        config->checkpoint_every_us ? config->checkpoint_every_us : CHECKPOINT_EVERY_US;
+    uint32_t every = config->checkpoint_rounds ? config->checkpoint_rounds : CHECKPOINT_ROUNDS;
     enum vg_status st;
 
     ret_fit->booster = NULL;
@@ -236,25 +249,21 @@ enum vg_status fit_run(const struct fit_config *config, struct fit *ret_fit, str
                      err);
     if (st == VG_OK && config->stop_part != FIT_NO_PART)
         st = make_matrix(config, 1u << config->stop_part, false, &run.stop, err);
-    if (st == VG_OK && XGBoosterCreate((DMatrixHandle[]){run.train, run.stop}, run.stop ? 2 : 1,
-                                       &run.booster) != 0)
-        st = fail_xgboost(err, "start");
     if (st == VG_OK)
-        st = set_parameters(&run, err);
+        st = start_booster(&run, (struct vg_slice){0}, err);
     if (st == VG_OK)
         st = load_checkpoint(&run, err);
-    run.saved_us = vg_mono_us();
     while (st == VG_OK && !run.is_done) {
         if (run.round == config->rounds_max ||
             (run.stop && config->stop_after && run.best_auc > 0 &&
              run.round >= run.best_round + 1 + config->stop_after)) {
             run.is_done = true;
-            st = save_checkpoint(&run, err);
+            st = pass_checkpoint(&run, err);
             break;
         }
         st = one_round(&run, err);
-        if (st == VG_OK && vg_mono_us() - run.saved_us >= every_us)
-            st = save_checkpoint(&run, err);
+        if (st == VG_OK && run.round % every == 0)
+            st = pass_checkpoint(&run, err);
         if (config->progress)
             config->progress(config->progress_ctx, 0.999 * run.round / config->rounds_max);
     }

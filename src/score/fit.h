@@ -23,9 +23,9 @@ struct fit_config {
     uint32_t rounds_max, stop_after; /* rounds without gain; 0 = never */
     uint64_t seed;
     uint32_t threads;
-    const char *checkpoint;      /* file that a stopped run continues from; NULL = none */
-    int64_t checkpoint_every_us; /* 0 = 30 s */
-    uint64_t key;                /* of what makes the run the same run */
+    const char *checkpoint;     /* file that a stopped run continues from; NULL = none */
+    uint32_t checkpoint_rounds; /* 0 = 100; part of what makes the same model */
+    uint64_t key;               /* of what makes the run the same run */
     void (*progress)(void *ctx, double done);
     void *progress_ctx;
 };

@@ -81,9 +81,10 @@ struct score_train_config {
     uint64_t seed;       /* 0 = 1; the same seed and threads give the same bytes */
     uint32_t threads;    /* 0 = 1: they wait for each other, which is slow on a busy machine */
     uint32_t rounds_max; /* trees; 0 = the recipe's; training stops early */
-    int64_t checkpoint_every_us; /* how much a stopped run may lose; 0 = 30 s */
-    bool no_comparisons;         /* no ablation, no transfer between hospitals */
-    bool no_refit;               /* ship the judged model, not one of all patients */
+    uint32_t checkpoint_rounds; /* what a stopped run may lose; part of the same bytes; 0 = 100.
+                                   When set, progress is told of every round */
+    bool no_comparisons;        /* no ablation, no transfer between hospitals */
+    bool no_refit;              /* ship the judged model, not one of all patients */
     /* From the caller's thread, about twice a second; done is 0 to 1 within the phase, left_us -1
      * while it is not known. May be NULL. */
     void (*progress)(void *ctx, const char *phase, double done, int64_t left_us);

@@ -50,7 +50,8 @@ static void tell(void *ctx, double done)
     struct trainer *t = ctx;
     int64_t now_us = vg_mono_us(), spent_us = now_us - t->phase_start_us;
 
-    if (!t->config->progress || (done < 1 && now_us - t->told_us < VG_SECOND_US / 2))
+    if (!t->config->progress ||
+        (done < 1 && !t->config->checkpoint_rounds && now_us - t->told_us < VG_SECOND_US / 2))
         return;
     t->told_us = now_us;
     t->config->progress(t->config->ctx, t->phase, done,
@@ -206,7 +207,7 @@ static struct fit_config base_config(struct trainer *t, const char *name)
         .negative_percent = t->card.recipe->negative_percent,
         .seed = t->card.seed,
         .threads = t->card.threads,
-        .checkpoint_every_us = t->config->checkpoint_every_us,
+        .checkpoint_rounds = t->config->checkpoint_rounds,
         .progress = tell,
         .progress_ctx = t,
     };

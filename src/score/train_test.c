@@ -186,7 +186,7 @@ static void stop_progress(void *ctx, const char *phase, double done, int64_t lef
 {
     (void)ctx;
     (void)left_us;
-    if ((stops_at_phase == 1 && strcmp(phase, "training") == 0 && done > 0 && done < 0.9) ||
+    if ((stops_at_phase == 1 && strcmp(phase, "training") == 0 && done > 0.4 && done < 0.9) ||
         (stops_at_phase == 2 && strcmp(phase, "judging") == 0))
         _exit(7);
 }
@@ -201,7 +201,7 @@ static void test_a_stopped_run_goes_on(void)
                                         .seed = 7,
                                         .no_comparisons = true,
                                         .rounds_max = 12,
-                                        .checkpoint_every_us = 1,
+                                        .checkpoint_rounds = 4,
                                         .progress = stop_progress};
     struct vg_err err = {0};
 
