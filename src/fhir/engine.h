@@ -100,10 +100,11 @@ struct fhir_engine {
                               struct vg_err *err);
     /* From now on every write of this type (or no longer) is a change. Any thread. */
     void (*watch)(void *self, unsigned type, bool is_watched);
-    /* The changes with numbers above `after`, in the order of commits; sort_number is the number,
-     * the resource is as it was written then. */
-    enum vg_status (*changes)(void *view, int64_t after, uint32_t max, struct vg_arena *arena,
-                              struct fhir_found_list *ret_found, struct vg_err *err);
+    /* The changes of `type` with numbers above `after`, in the order of commits; sort_number is the
+     * number, the resource is as it was written then. *ret_last: the newest change of any type. */
+    enum vg_status (*changes)(void *view, unsigned type, int64_t after, uint32_t max,
+                              struct vg_arena *arena, struct fhir_found_list *ret_found,
+                              int64_t *ret_last, struct vg_err *err);
     enum vg_status (*last_change)(void *view, int64_t *ret_number, struct vg_err *err);
     /* Inside transact: those with smaller numbers are not needed any more. */
     enum vg_status (*drop_changes)(void *view, int64_t before, struct vg_err *err);

@@ -92,35 +92,6 @@ enum vg_status fhir_sqlite_history(void *view, const struct fhir_history_ask *as
     return VG_OK;
 }
 
-enum vg_status fhir_sqlite_changes(void *view, int64_t after, uint32_t max, struct vg_arena *arena,
-                                   struct fhir_found_list *ret_found, struct vg_err *err)
-{
-    /* The version that was written then, wherever it stands now. */
-    static const char sql[] =
-        "SELECT c.seq, c.key, r.id, c.version, CASE WHEN r.version=c.version THEN r.is_deleted"
-        " ELSE h.is_deleted END, CASE WHEN r.version=c.version THEN r.body ELSE h.body END, r.type"
-        " FROM change c JOIN resource r ON r.key=c.key LEFT JOIN history h ON h.key=c.key"
-        " AND h.version=c.version WHERE c.seq>?1 ORDER BY c.seq LIMIT ?2";
-    struct fhir_found_list list = {0};
-    sqlite3_stmt *stmt = NULL;
-    enum vg_status st = vg_db_prepare(fhir_sqlite_db(view), sql, &stmt, err);
-
-    if (st != VG_OK)
-        return st;
-    list.items = vg_arena_alloc(arena, (max + 1) * sizeof(*list.items));
-    (void)sqlite3_bind_int64(stmt, 1, after);
-    (void)sqlite3_bind_int64(stmt, 2, max);
-    if (!list.items)
-        st = vg_fail(err, VG_REJECT, "fhir.memory", 0, "no room for the changes");
-    while (st == VG_OK && list.count < max && (st = vg_db_step(stmt, err)) == VG_OK)
-        st = take_row(stmt, arena, &list.items[list.count++], err);
-    sqlite3_finalize(stmt);
-    if (st != VG_OK && st != VG_END)
-        return st;
-    *ret_found = list;
-    return VG_OK;
-}
-
 enum vg_status fhir_sqlite_last_change(void *view, int64_t *ret_number, struct vg_err *err)
 {
     sqlite3_stmt *stmt = NULL;
@@ -134,6 +105,40 @@ enum vg_status fhir_sqlite_last_change(void *view, int64_t *ret_number, struct v
         *ret_number = sqlite3_column_int64(stmt, 0);
     sqlite3_finalize(stmt);
     return st;
+}
+
+enum vg_status fhir_sqlite_changes(void *view, unsigned type, int64_t after, uint32_t max,
+                                   struct vg_arena *arena, struct fhir_found_list *ret_found,
+                                   int64_t *ret_last, struct vg_err *err)
+{
+    /* The version that was written then, wherever it stands now. */
+    static const char sql[] =
+        "SELECT c.seq, c.key, r.id, c.version, CASE WHEN r.version=c.version THEN r.is_deleted"
+        " ELSE h.is_deleted END, CASE WHEN r.version=c.version THEN r.body ELSE h.body END, r.type"
+        " FROM change c CROSS JOIN resource r ON r.key=c.key AND r.type=?3 LEFT JOIN history h ON "
+        "h.key=c.key"
+        " AND h.version=c.version WHERE c.seq>?1 ORDER BY c.seq LIMIT ?2";
+    struct fhir_found_list list = {0};
+    sqlite3_stmt *stmt = NULL;
+    enum vg_status st = fhir_sqlite_last_change(view, ret_last, err);
+
+    if (st == VG_OK)
+        st = vg_db_prepare(fhir_sqlite_db(view), sql, &stmt, err);
+    if (st != VG_OK)
+        return st;
+    list.items = vg_arena_alloc(arena, (max + 1) * sizeof(*list.items));
+    (void)sqlite3_bind_int64(stmt, 1, after);
+    (void)sqlite3_bind_int64(stmt, 2, max);
+    (void)sqlite3_bind_int64(stmt, 3, type);
+    if (!list.items)
+        st = vg_fail(err, VG_REJECT, "fhir.memory", 0, "no room for the changes");
+    while (st == VG_OK && list.count < max && (st = vg_db_step(stmt, err)) == VG_OK)
+        st = take_row(stmt, arena, &list.items[list.count++], err);
+    sqlite3_finalize(stmt);
+    if (st != VG_OK && st != VG_END)
+        return st;
+    *ret_found = list;
+    return VG_OK;
 }
 
 enum vg_status fhir_sqlite_drop_changes(void *view, int64_t before, struct vg_err *err)

@@ -57,7 +57,8 @@ struct hook {
     char key[65];    /* what it was made of: another key is another hook */
     uint64_t change; /* the last one that was looked at */
     uint64_t events;
-    int64_t told_us;
+    int64_t told_us, looked_us; /* looked: monotonic */
+    struct vg_metric *lag;
     int failures;
     bool is_asked_to_begin; /* status requested: handshake, then active */
     bool shows_error;
@@ -498,31 +499,40 @@ static bool look(struct hook *hook, size_t *ret_count)
     struct vg_arena arena;
     struct vg_err err = {0};
     void *view = NULL;
-    bool goes_on = true, is_told = false;
+    uint64_t before = hook->change;
+    int64_t last = 0;
+    bool goes_on = true;
     enum vg_status st;
 
     vg_arena_init(&arena, FHIR_SCRATCH_BYTES_MAX);
     st = store->engine->view_begin(store->self, &view, &err);
     if (st == VG_OK) {
-        st = store->engine->changes(view, (int64_t)hook->change, CHANGES_MAX, &arena, &found, &err);
+        st = store->engine->changes(view, hook->terms.type, (int64_t)hook->change, CHANGES_MAX,
+                                    &arena, &found, &last, &err);
         store->engine->view_end(store->self, view);
     }
+    vg_metric_set(hook->lag, st == VG_OK ? (double)(last - (int64_t)hook->change) : -1);
     for (size_t i = 0; i < found.count && st == VG_OK && goes_on; i++) {
         const struct fhir_resource *one = &found.items[i].resource;
         bool is_match = false;
 
-        if (fhir_type_find(one->type) == hook->terms.type && !one->is_deleted)
+        if (!one->is_deleted)
             st = matches(hook, one, &arena, &is_match, &err);
         if (st == VG_OK && is_match)
             goes_on = tell_until_told(hook, one, &arena);
         if (st != VG_OK || !goes_on)
             break;
         hook->change = (uint64_t)found.items[i].sort_number;
-        is_told |= is_match;
         /* What was told is kept at once; what was passed over, once for all. */
-        if (is_match || (i + 1 == found.count && !is_told))
+        if (is_match)
             st = numbers_save(hook, &err);
     }
+    if (st == VG_OK && goes_on && found.count < CHANGES_MAX && (int64_t)hook->change < last)
+        hook->change = (uint64_t)last; /* the rest is of other types */
+    if (st == VG_OK && goes_on && hook->change != before)
+        st = numbers_save(hook, &err);
+    if (st == VG_OK && goes_on)
+        vg_metric_set(hook->lag, (double)(last - (int64_t)hook->change));
     *ret_count = st == VG_OK ? found.count : CHANGES_MAX; /* looked at again */
     vg_arena_fini(&arena);
     return st == VG_OK ? goes_on : goes_on && store_failed(hook, &err);
@@ -556,9 +566,11 @@ static void *hook_run(void *ctx)
             break;
         }
         now = fhir_change_count(store, fhir_type_name(hook->terms.type));
-        if (now != seen || count == CHANGES_MAX) {
+        /* Now and then also without a change of its type: others' are not kept for it. */
+        if (now != seen || count == CHANGES_MAX || vg_mono_us() - hook->looked_us > PRUNE_US) {
             goes_on = look(hook, &count);
             seen = now;
+            hook->looked_us = vg_mono_us();
         } else if (hook->terms.heartbeat_us && hook->terms.is_backport &&
                    vg_now_us() - hook->told_us >= hook->terms.heartbeat_us) {
             goes_on = after_try(hook, tell_bundle(hook, "heartbeat", NULL));
@@ -657,6 +669,7 @@ static enum vg_status hook_start(struct fhir_hooks *hooks, const struct fhir_res
     struct vg_json *root = NULL;
     struct vg_slice body;
     bool has_numbers = false;
+    char labels[FHIR_ID_BYTES_MAX + 32];
     void *view = NULL;
     int64_t last = 0;
     enum vg_status st = VG_OK;
@@ -683,6 +696,9 @@ static enum vg_status hook_start(struct fhir_hooks *hooks, const struct fhir_res
         st = numbers_load(hook, &has_numbers, err);
     if (st != VG_OK)
         goto done;
+    (void)snprintf(labels, sizeof(labels), "subscription=\"%s\"", hook->id);
+    hook->lag = vg_gauge("vigil_fhir_subscription_lag",
+                         "Changes that a Subscription has not looked at yet", labels);
     key_of(root, hook->key);
     hook->shows_error = vg_slice_is(hook->terms.status, "error");
     hook->is_asked_to_begin = is_requested || !has_numbers;
@@ -713,8 +729,9 @@ done:
 }
 
 /* One Subscription as it stands now against the thread that runs for it. */
-static void settle(struct fhir_hooks *hooks, const struct fhir_resource *resource, size_t running)
+static void settle(struct fhir_hooks *hooks, const struct fhir_resource *resource)
 {
+    size_t running = 0;
     struct hook *hook = hook_find(hooks, resource->id);
     struct fhir_issue issue = {0};
     struct vg_json *root = NULL;
@@ -744,6 +761,9 @@ static void settle(struct fhir_hooks *hooks, const struct fhir_resource *resourc
         st = numbers_drop(hooks, resource->id, &err);
     } else if (!hook) {
         bool has_numbers = true;
+
+        for (const struct hook *other = hooks->first; other; other = other->next)
+            running++;
 
         if (vg_slice_is(status, "error")) {
             struct hook probe = {.hooks = hooks};
@@ -801,29 +821,29 @@ static enum vg_status reconcile(struct fhir_hooks *hooks, struct vg_err *err)
 {
     struct fhir_store *store = hooks->store;
     unsigned type = fhir_type_find(VG_SLICE("Subscription"));
-    struct vg_slice query = VG_SLICE("_count=1000");
+    struct vg_slice query = VG_SLICE("_sort=_id&_count=1000");
     struct fhir_results results = {0};
     struct fhir_issue issue = {0};
     struct vg_arena arena;
     struct vg_map there;
-    size_t running = 0;
     void *view = NULL;
     bool is_ok = true;
-    enum vg_status st;
+    enum vg_status st = VG_OK;
 
     hooks->seen_count = fhir_change_count(store, "Subscription");
     vg_arena_init(&arena, FHIR_SCRATCH_BYTES_MAX);
     vg_map_init(&there);
-    st = store->engine->view_begin(store->self, &view, err);
-    if (st == VG_OK) {
+    while (st == VG_OK && query.len) {
+        st = store->engine->view_begin(store->self, &view, err);
+        if (st != VG_OK)
+            break;
         st = fhir_search_in(store, view, type, query, false, &arena, &results, &issue, err);
         store->engine->view_end(store->self, view);
-    }
-    for (struct hook *hook = hooks->first; hook; hook = hook->next)
-        running++;
-    for (size_t i = 0; st == VG_OK && i < results.match_count; i++) {
-        (void)vg_map_put(&there, results.resources[i].id, hooks, &is_ok);
-        settle(hooks, &results.resources[i], running + i);
+        for (size_t i = 0; st == VG_OK && i < results.match_count; i++) {
+            (void)vg_map_put(&there, results.resources[i].id, hooks, &is_ok);
+            settle(hooks, &results.resources[i]);
+        }
+        query = st == VG_OK ? results.next_query : (struct vg_slice){0};
     }
     if (st == VG_OK && is_ok)
         stop_gone(hooks, &there);
