@@ -190,6 +190,19 @@ static enum vg_status rewrite(struct fhir_ops *ops, struct fhir_op *op, void *vi
 
 /* ---- before the transaction ---- */
 
+/* What a summary left out would be gone. */
+static bool is_subsetted(const struct vg_json *root)
+{
+    const struct vg_json *tags = vg_json_get(vg_json_get(root, "meta"), "tag");
+
+    for (const struct vg_json *tag = tags ? tags->child : NULL; tag; tag = tag->next)
+        if (vg_slice_is(vg_json_get_text(tag, "code"), "SUBSETTED") &&
+            vg_slice_is(vg_json_get_text(tag, "system"),
+                        "http://terminology.hl7.org/CodeSystem/v3-ObservationValue"))
+            return true;
+    return false;
+}
+
 static enum vg_status draft(struct fhir_ops *ops, struct fhir_op *op, void *view,
                             struct vg_err *err)
 {
@@ -210,6 +223,9 @@ static enum vg_status draft(struct fhir_ops *ops, struct fhir_op *op, void *view
             st = fhir_refuse(ops->issue, err, 400, "value", VG_SLICE("id"),
                              "the id in the body is not the id in the address");
     }
+    if (st == VG_OK && op->what == FHIR_OP_UPDATE && is_subsetted(op->draft.root))
+        st = fhir_refuse(ops->issue, err, 422, "business-rule", VG_SLICE("meta.tag"),
+                         "a resource that is tagged SUBSETTED is a part, not an update");
     op->is_drafted = st == VG_OK;
     return st;
 }

@@ -234,6 +234,11 @@ static void test_refusals(void)
          "\"Patient/1\"},"
          "\"prediction\":[{\"probabilityDecimal\":100.5}]}",
          422, "RiskAssessment.prediction[0].probability"},
+        {"what a summary left of it", "Patient",
+         "{\"resourceType\":\"Patient\",\"meta\":{\"tag\":[{\"system\":\"http://"
+         "terminology.hl7.org/"
+         "CodeSystem/v3-ObservationValue\",\"code\":\"SUBSETTED\"}]}}",
+         422, "meta.tag"},
         {"a leading zero", "Observation", OBS ",\"valueQuantity\":{\"value\":007}}", 400, ""},
         {"NaN", "Observation", OBS ",\"valueQuantity\":{\"value\":NaN}}", 400, ""},
         {"another id than in the address", "Patient", "{\"resourceType\":\"Patient\",\"id\":\"y\"}",
