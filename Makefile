@@ -5,7 +5,7 @@
 SHELL := /bin/bash
 JOBS ?= $(shell nproc)
 
-.PHONY: run check deps run-deps build dev tsan fuzz release bench docs clean
+.PHONY: run check interop deps run-deps build dev tsan fuzz release bench docs clean
 
 run: run-deps
 	cmake --preset release >/dev/null
@@ -14,6 +14,11 @@ run: run-deps
 
 check: dev
 	tools/check.sh
+
+# Foreign servers that are not installed but built: HAPI FHIR, from Maven Central (300 MB, Java 17 and Maven).
+interop: dev
+	test/interop/hapi/run.sh build
+	VIGIL_INTEROP=1 test/interop/hapi.py build/dev/vigil
 
 deps:
 	tools/deps.sh

@@ -284,6 +284,13 @@ static enum vg_status ask_flags(struct enrich *e, struct patient *p, struct vg_s
     return VG_OK;
 }
 
+/* The FHIR server is away. Of a patient who is known scoring goes on with the oxygen scale that was
+ * ordered last: no score at all would be worse. It is asked again with the next reading. */
+static bool is_away(enum vg_status st, const struct vg_err *err)
+{
+    return st == VG_RETRY && err && err->code && strcmp(err->code, "fhir.away") == 0;
+}
+
 /* The patient as known now. VG_REJECT enrich.patient: cannot be read. */
 static enum vg_status find_patient(struct enrich *e, struct vg_slice id, struct patient **ret,
                                    struct vg_err *err)
@@ -297,7 +304,8 @@ static enum vg_status find_patient(struct enrich *e, struct vg_slice id, struct 
     if (p) {
         if (p->flag_changes != e->flag_changes && vg_mono_us() - p->flag_asked_us > FLAG_RECHECK_US)
             p->is_flag_stale = true;
-        return p->is_flag_stale ? ask_flags(e, p, id, err) : VG_OK;
+        st = p->is_flag_stale ? ask_flags(e, p, id, err) : VG_OK;
+        return is_away(st, err) ? VG_OK : st;
     }
     st = read_resource(e, "Patient", id, &json, err);
     if (st == VG_END || st == VG_REJECT)
@@ -398,6 +406,8 @@ static enum vg_status look_for_changes(struct enrich *e, struct vg_err *err)
     if (e->patients.count > 0) {
         enum vg_status st = look_for_flags(e, err);
 
+        if (is_away(st, err))
+            return VG_OK;
         if (st != VG_OK)
             return st;
     }
