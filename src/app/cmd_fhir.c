@@ -9,6 +9,7 @@
 #include "base/file.h"
 #include "base/http_server.h"
 #include "base/log.h"
+#include "base/metrics.h"
 #include "base/tls.h"
 #include "fhir/fhir.h"
 
@@ -64,6 +65,18 @@ static bool is_loopback(const char *host)
     if (inet_pton(AF_INET6, host, &v6) == 1)
         return IN6_IS_ADDR_LOOPBACK(&v6);
     return false;
+}
+
+/* On loopback only, like everything else that asks for no token. */
+static void on_metrics(struct vg_http_request *request, void *ctx)
+{
+    struct vg_buf out;
+
+    (void)ctx;
+    vg_buf_init(&out, 0);
+    vg_metrics_write_prometheus(&out);
+    vg_http_reply(request, 200, "text/plain; version=0.0.4", vg_buf_slice(&out));
+    vg_buf_fini(&out);
 }
 
 struct service {
@@ -127,6 +140,8 @@ static enum vg_status service_open(struct app_options *options, const struct lis
     st = fhir_open(&config, &service->store, err);
     if (st == VG_OK)
         st = fhir_rest_mount(service->store, service->server, service->loop, NULL, NULL, err);
+    if (st == VG_OK && is_insecure)
+        st = vg_http_route(service->server, "GET", "/metrics", on_metrics, NULL, err);
     if (st == VG_OK)
         st = vg_loop_start(service->loop, err);
     if (st == VG_OK) {

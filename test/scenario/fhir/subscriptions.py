@@ -9,6 +9,7 @@ import os
 import sys
 import threading
 import time
+import urllib.request
 
 sys.path.insert(0, os.path.dirname(os.path.abspath(__file__)))
 import service as s  # noqa: E402
@@ -48,6 +49,9 @@ class Receiver:
 
         class Server(http.server.ThreadingHTTPServer):
             allow_reuse_address = daemon_threads = True
+
+            def handle_error(self, *_):  # a sender that was killed
+                pass
 
         self.server = Server(("127.0.0.1", port), Handler)
         self.port = self.server.server_address[1]
@@ -194,6 +198,8 @@ def main(checks, work):
     once = firsts(found)
     row("nothing is lost, and the order is kept", [id for _, id in once[before:]], wanted)
     row("numbers have no gap", [n for n, _ in once], list(range(1, len(once) + 1)))
+    metrics = urllib.request.urlopen(at.base.removesuffix("/fhir") + "/metrics").read().decode()
+    row("the lag is a metric", 'vigil_fhir_subscription_lag{subscription="plain"} 0' in metrics, True)
     checks.note(f"{len(found) - len(once)} of {len(found)} were told twice")
 
     checks.heading("the end of a Subscription")
