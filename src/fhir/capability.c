@@ -79,12 +79,30 @@ static void operations(struct fhir_store *store, struct vg_json_writer *w, unsig
         vg_json_close_array(w);
 }
 
-/* Ours, where R4 has none: named by a canonical URL below our own base. */
-static bool is_own(const char *type, const char *name)
+/* What may point at this type by name; parameters that lead anywhere are not repeated 146 times,
+ * but for Provenance:target, which is what one asks for. */
+static void revincludes(struct vg_json_writer *w, unsigned type)
 {
-    return (strcmp(type, "Flag") == 0 &&
-            fhir_list_has("status,category,code", vg_slice_of(name))) ||
-           (strcmp(type, "DetectedIssue") == 0 && strcmp(name, "status") == 0);
+    const struct fhir_param_view *view;
+    struct vg_slice own = vg_slice_of(fhir_type_name(type));
+
+    vg_json_name(w, "searchRevInclude");
+    vg_json_open_array(w);
+    for (unsigned other = 1; other <= fhir_type_count(); other++) {
+        for (size_t i = 0; (view = fhir_param_at(other, i)); i++) {
+            const struct fhir_param *param = view->param;
+            bool is_provenance =
+                strcmp(param->type, "Provenance") == 0 && strcmp(param->name, "target") == 0;
+            char name[128];
+
+            if (param->kind != FHIR_REFERENCE ||
+                !(param->target ? fhir_list_has(param->target, own) : is_provenance))
+                continue;
+            (void)snprintf(name, sizeof(name), "%s:%s", param->type, param->name);
+            vg_json_put_string(w, vg_slice_of(name));
+        }
+    }
+    vg_json_close_array(w);
 }
 
 static void params(struct fhir_store *store, struct vg_json_writer *w, unsigned type)
@@ -96,7 +114,9 @@ static void params(struct fhir_store *store, struct vg_json_writer *w, unsigned 
     for (size_t i = 0; (view = fhir_param_at(type, i)); i++) {
         vg_json_open_object(w);
         vg_json_member_string(w, "name", vg_slice_of(view->param->name));
-        if (is_own(fhir_type_name(type), view->param->name)) {
+        if (*view->param->definition) {
+            vg_json_member_string(w, "definition", vg_slice_of(view->param->definition));
+        } else { /* ours, where R4 has none: named by a canonical URL below our own base */
             char url[512];
 
             (void)snprintf(url, sizeof(url), "%.*s/SearchParameter/%s-%s", VG_FMT(store->base_url),
@@ -124,6 +144,7 @@ static void params(struct fhir_store *store, struct vg_json_writer *w, unsigned 
     }
     if (is_open)
         vg_json_close_array(w);
+    revincludes(w, type);
 }
 
 static void resource(struct fhir_store *store, struct vg_json_writer *w, unsigned type)
