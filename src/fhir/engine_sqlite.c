@@ -39,7 +39,6 @@
  *
  * WAL with synchronous=FULL: what transact() called done is there after a power cut.
  */
-#include "fhir/engine_sqlite_int.h"
 #include "fhir/sqlite_int.h"
 
 #include <errno.h>
@@ -689,11 +688,6 @@ static enum vg_status engine_open(const struct fhir_config *config, void **ret_s
 static void watch(void *self, unsigned type, bool is_watched)
 {
     ((struct sqlite_engine *)self)->is_watched[type & 255] = is_watched;
-}
-
-sqlite3 *fhir_sqlite_db(void *view)
-{
-    return ((struct conn *)view)->db;
 }
 
 const struct fhir_engine fhir_engine_sqlite = {

@@ -129,4 +129,14 @@ VG_CHECK enum vg_status sqlite_codes(void *view, const struct fhir_query *query,
 /* The functions that searches call from inside SQL. */
 VG_CHECK enum vg_status sqlite_functions_add(struct conn *conn, struct vg_err *err);
 
+/* the history and the log of changes (sqlite_history.c): see engine.h */
+enum vg_status fhir_sqlite_history(void *view, const struct fhir_history_ask *ask,
+                                   struct vg_arena *arena, struct fhir_found_list *ret_found,
+                                   struct vg_err *err);
+enum vg_status fhir_sqlite_changes(void *view, unsigned type, int64_t after, uint32_t max,
+                                   struct vg_arena *arena, struct fhir_found_list *ret_found,
+                                   int64_t *ret_last, struct vg_err *err);
+enum vg_status fhir_sqlite_last_change(void *view, int64_t *ret_number, struct vg_err *err);
+enum vg_status fhir_sqlite_drop_changes(void *view, int64_t before, struct vg_err *err);
+
 #endif

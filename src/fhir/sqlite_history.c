@@ -1,4 +1,4 @@
-/* engine_sqlite_history.c -- the history of a type or of one resource, and the log of changes.
+/* sqlite_history.c -- the history of a type or of one resource, and the log of changes.
  *
  * History: what stands in `resource` and what stood before in `history`, merged newest first by
  * (updated_us, key, version); both have an index in this order, so a page reads little more than
@@ -9,8 +9,9 @@
  * is never given twice.
  */
 #include "base/db.h"
-#include "fhir/engine_sqlite_int.h"
+#include "fhir/sqlite_int.h"
 
+#define HISTORY_TIME_US (10 * VG_SECOND_US)
 #define COLUMNS(t, r)                                                                              \
     t ".updated_us, " t ".key, " r ".id, " t ".version, " t ".is_deleted, " t ".body, " r ".type"
 
@@ -59,9 +60,9 @@ enum vg_status fhir_sqlite_history(void *view, const struct fhir_history_ask *as
                                                         "r.id=?2" WINDOW("h") OLD
         " ORDER BY 1 DESC, 2 DESC, 4 DESC LIMIT ?9";
     struct fhir_found_list list = {0};
+    struct conn *conn = view;
     sqlite3_stmt *stmt = NULL;
-    enum vg_status st =
-        vg_db_prepare(fhir_sqlite_db(view), ask->id.len ? of_one : of_type, &stmt, err);
+    enum vg_status st = vg_db_prepare(conn->db, ask->id.len ? of_one : of_type, &stmt, err);
 
     if (st != VG_OK)
         return st;
@@ -78,6 +79,8 @@ enum vg_status fhir_sqlite_history(void *view, const struct fhir_history_ask *as
     (void)sqlite3_bind_int64(stmt, 9, (int64_t)ask->count + 1);
     if (!list.items)
         st = vg_fail(err, VG_REJECT, "fhir.memory", 0, "no room for the history");
+    /* A type that is rarely changed among others that are, far back: this would take long. */
+    conn->deadline_us = vg_mono_us() + HISTORY_TIME_US;
     while (st == VG_OK && (st = vg_db_step(stmt, err)) == VG_OK) {
         if (list.count == ask->count) {
             list.has_more = true;
@@ -85,7 +88,10 @@ enum vg_status fhir_sqlite_history(void *view, const struct fhir_history_ask *as
         }
         st = take_row(stmt, arena, &list.items[list.count++], err);
     }
+    conn->deadline_us = 0;
     sqlite3_finalize(stmt);
+    if (st == VG_RETRY && err && err->code && strcmp(err->code, "db.interrupt") == 0)
+        return vg_fail(err, VG_REJECT, "fhir.costly", 0, "this history takes too long: use _since");
     if (st != VG_OK && st != VG_END)
         return st;
     *ret_found = list;
@@ -95,8 +101,8 @@ enum vg_status fhir_sqlite_history(void *view, const struct fhir_history_ask *as
 enum vg_status fhir_sqlite_last_change(void *view, int64_t *ret_number, struct vg_err *err)
 {
     sqlite3_stmt *stmt = NULL;
-    enum vg_status st =
-        vg_db_prepare(fhir_sqlite_db(view), "SELECT coalesce(max(seq), 0) FROM change", &stmt, err);
+    enum vg_status st = vg_db_prepare(((struct conn *)view)->db,
+                                      "SELECT coalesce(max(seq), 0) FROM change", &stmt, err);
 
     if (st != VG_OK)
         return st;
@@ -123,7 +129,7 @@ enum vg_status fhir_sqlite_changes(void *view, unsigned type, int64_t after, uin
     enum vg_status st = fhir_sqlite_last_change(view, ret_last, err);
 
     if (st == VG_OK)
-        st = vg_db_prepare(fhir_sqlite_db(view), sql, &stmt, err);
+        st = vg_db_prepare(((struct conn *)view)->db, sql, &stmt, err);
     if (st != VG_OK)
         return st;
     list.items = vg_arena_alloc(arena, (max + 1) * sizeof(*list.items));
@@ -145,7 +151,7 @@ enum vg_status fhir_sqlite_drop_changes(void *view, int64_t before, struct vg_er
 {
     sqlite3_stmt *stmt = NULL;
     enum vg_status st = vg_db_prepare(
-        fhir_sqlite_db(view),
+        ((struct conn *)view)->db,
         "DELETE FROM change WHERE seq<?1 AND seq<(SELECT max(seq) FROM change)", &stmt, err);
 
     if (st != VG_OK)
