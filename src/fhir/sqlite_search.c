@@ -12,6 +12,7 @@
 
 #include <assert.h>
 
+#define SCRATCH_KEPT_BYTES ((size_t)16 << 20)
 #define SEARCH_TIME_US (10 * VG_SECOND_US)
 #define SHORT_SPAN_US VG_DAY_US
 #define COMBINATIONS_MAX 400 /* SQLite joins at most 500 selects */
@@ -438,6 +439,10 @@ enum vg_status sqlite_search(void *view, const struct fhir_query *query, struct 
         st = search_total(&sql, &found.total);
     sql.conn->deadline_us = 0;
     sql.conn->query = NULL;
+    if (sql.conn->scratch.peak_bytes > SCRATCH_KEPT_BYTES) { /* one huge text is not held on to */
+        vg_arena_fini(&sql.conn->scratch);
+        vg_arena_init(&sql.conn->scratch, FHIR_SCRATCH_BYTES_MAX);
+    }
     if (st == VG_RETRY && err && err->code && strcmp(err->code, "db.interrupt") == 0)
         st = vg_fail(err, VG_REJECT, "fhir.costly", 0, "the search took too long: ask for less");
     vg_buf_fini(&sql.text);

@@ -15,6 +15,8 @@
 #include <stdarg.h>
 #include <stdio.h>
 
+#define CONTAINED_MAX 250u
+
 /* ---- findings ---- */
 
 /* "Observation.component[1].value" of a node. */
@@ -322,6 +324,13 @@ static void check_array(struct fhir_checking *in, const struct vg_json *array,
                         const struct fhir_member *member)
 {
     const struct vg_json *sibling = NULL, *beside = NULL;
+
+    /* Each reference to one looks through all of them. */
+    if (array->count > CONTAINED_MAX && vg_slice_is(array->name, "contained")) {
+        fhir_report(in, array, NULL, 422, "too-costly", "may have %u resources at most",
+                    CONTAINED_MAX);
+        return;
+    }
 
     if (array->count == 0) {
         fhir_report(in, array, NULL, 400, "structure", "must not be an empty array");

@@ -4,10 +4,13 @@
  * one is adding a row. Not the whole of R4's list: definitional resources (StructureDefinition and
  * its like) are checked by structure alone.
  */
+#include "base/map.h"
 #include "fhir/validate_int.h"
 
 #include <pthread.h>
 #include <stdio.h>
+
+#define COMPARED_MAX 1000000u
 
 typedef bool rule_holds(const struct fhir_checking *in, const struct vg_json *node);
 
@@ -175,6 +178,7 @@ static bool obs_6(const struct fhir_checking *in, const struct vg_json *node)
 static bool obs_7(const struct fhir_checking *in, const struct vg_json *node)
 {
     const struct vg_json *component = first_of(get(node, "component"));
+    unsigned compared = 0; /* a hostile text has so many codings that it would take minutes */
 
     (void)in;
     if (!component || !choice(node, "value"))
@@ -184,7 +188,7 @@ static bool obs_7(const struct fhir_checking *in, const struct vg_json *node)
              one = one->next)
             for (const struct vg_json *own = first_of(get(get(node, "code"), "coding")); own;
                  own = own->next)
-                if (fhir_is_same(one, own))
+                if (++compared > COMPARED_MAX || fhir_is_same(one, own))
                     return false;
     return true;
 }
@@ -587,17 +591,18 @@ void fhir_rules_check(struct fhir_checking *in, unsigned shape, const struct vg_
 
 /* ---- every resource ---- */
 
-static bool is_named_in(const struct vg_json *node, struct vg_slice id)
+/* All "#id" in the tree. */
+static bool gather_names(const struct vg_json *node, struct vg_map *names)
 {
-    for (const struct vg_json *child = node->child; child; child = child->next) {
-        if (child->type == VG_JSON_STRING && child->text.len > 0 && child->text.ptr[0] == '#' &&
-            (vg_slice_eq(vg_slice_from(child->text, 1), id)))
-            return true;
-        if ((child->type == VG_JSON_OBJECT || child->type == VG_JSON_ARRAY) &&
-            is_named_in(child, id))
-            return true;
+    bool is_ok = true;
+
+    for (const struct vg_json *child = node->child; child && is_ok; child = child->next) {
+        if (child->type == VG_JSON_STRING && child->text.len > 1 && child->text.ptr[0] == '#')
+            (void)vg_map_put(names, vg_slice_from(child->text, 1), names, &is_ok);
+        else if (child->type == VG_JSON_OBJECT || child->type == VG_JSON_ARRAY)
+            is_ok = gather_names(child, names);
     }
-    return false;
+    return is_ok;
 }
 
 static bool names_container(const struct vg_json *node)
@@ -613,6 +618,7 @@ void fhir_resource_rules_check(struct fhir_checking *in, const struct vg_json *n
                                bool is_contained)
 {
     const struct vg_json *contained = get(node, "contained"), *meta = get(node, "meta");
+    struct vg_map names;
 
     if (is_contained && contained)
         fhir_report(in, contained, NULL, 422, "invariant",
@@ -623,11 +629,17 @@ void fhir_resource_rules_check(struct fhir_checking *in, const struct vg_json *n
     if (is_contained && get(meta, "security"))
         fhir_report(in, meta, NULL, 422, "invariant",
                     "must not have security in a contained resource (dom-5)");
-    for (const struct vg_json *one = first_of(contained); one && !in->is_done; one = one->next) {
+    if (!vg_json_is(contained, VG_JSON_ARRAY) || in->is_done)
+        return;
+    vg_map_init(&names);
+    if (!gather_names(node, &names))
+        fhir_report(in, contained, NULL, 422, "too-costly", "has more references than can be held");
+    for (const struct vg_json *one = contained->child; one && !in->is_done; one = one->next) {
         struct vg_slice id = text_of(one, "id");
 
-        if (!(id.len && is_named_in(node, id)) && !names_container(one))
+        if (!(id.len && vg_map_get(&names, id)) && !names_container(one))
             fhir_report(in, one, NULL, 422, "invariant",
                         "is contained and must be referred to (dom-3)");
     }
+    vg_map_fini(&names, NULL);
 }
