@@ -41,6 +41,56 @@ bool fhir_reference_cut(struct vg_slice reference, unsigned *ret_type, struct vg
     return true;
 }
 
+/* Letters beyond Latin-1 and Latin Extended-A: Vietnamese, Greek, Cyrillic. The same when unknown.
+ */
+static unsigned fold_letter(unsigned c)
+{
+    static const struct {
+        unsigned from, to, base; /* base 0: small letters stand `shift` further on */
+        unsigned shift;
+    } ranges[] = {
+        {0x01a0, 0x01a1, 'o', 0},   {0x01af, 0x01b0, 'u', 0},   {0x0386, 0x0386, 0x3b1, 0},
+        {0x0388, 0x0388, 0x3b5, 0}, {0x0389, 0x0389, 0x3b7, 0}, {0x038a, 0x038a, 0x3b9, 0},
+        {0x038c, 0x038c, 0x3bf, 0}, {0x038e, 0x038e, 0x3c5, 0}, {0x038f, 0x038f, 0x3c9, 0},
+        {0x0391, 0x03a9, 0, 32},    {0x03aa, 0x03aa, 0x3b9, 0}, {0x03ab, 0x03ab, 0x3c5, 0},
+        {0x03ac, 0x03ac, 0x3b1, 0}, {0x03ad, 0x03ad, 0x3b5, 0}, {0x03ae, 0x03ae, 0x3b7, 0},
+        {0x03af, 0x03af, 0x3b9, 0}, {0x03c2, 0x03c2, 0x3c3, 0}, {0x03ca, 0x03ca, 0x3b9, 0},
+        {0x03cb, 0x03cb, 0x3c5, 0}, {0x03cc, 0x03cc, 0x3bf, 0}, {0x03cd, 0x03cd, 0x3c5, 0},
+        {0x03ce, 0x03ce, 0x3c9, 0}, {0x0401, 0x0401, 0x435, 0}, {0x0419, 0x0419, 0x438, 0},
+        {0x0400, 0x040f, 0, 80},    {0x0410, 0x042f, 0, 32},    {0x0439, 0x0439, 0x438, 0},
+        {0x0451, 0x0451, 0x435, 0}, {0x1ea0, 0x1eb7, 'a', 0},   {0x1eb8, 0x1ec7, 'e', 0},
+        {0x1ec8, 0x1ecb, 'i', 0},   {0x1ecc, 0x1ee3, 'o', 0},   {0x1ee4, 0x1ef1, 'u', 0},
+        {0x1ef2, 0x1ef9, 'y', 0},
+    };
+
+    for (size_t i = 0; i < sizeof(ranges) / sizeof(ranges[0]); i++)
+        if (c >= ranges[i].from && c <= ranges[i].to)
+            return ranges[i].base ? ranges[i].base : c + ranges[i].shift;
+    return c;
+}
+
+/* Of one character of two or three bytes; never longer than it was. */
+static size_t fold_wide(const char *from, size_t len, char *to)
+{
+    unsigned c = len == 2
+                     ? ((unsigned char)from[0] & 0x1fu) << 6 | ((unsigned char)from[1] & 0x3f)
+                     : ((unsigned char)from[0] & 0x0fu) << 12 |
+                           ((unsigned char)from[1] & 0x3fu) << 6 | ((unsigned char)from[2] & 0x3f);
+    unsigned folded = fold_letter(c);
+
+    if (folded == c) {
+        memcpy(to, from, len);
+        return len;
+    }
+    if (folded < 0x80) {
+        to[0] = (char)folded;
+        return 1;
+    }
+    to[0] = (char)(0xc0 | folded >> 6);
+    to[1] = (char)(0x80 | (folded & 0x3f));
+    return 2;
+}
+
 struct vg_slice fhir_fold(struct vg_arena *arena, struct vg_slice text)
 {
     /* U+00C0 to U+017F, the base letter of each; a blank keeps the character. */
@@ -71,6 +121,12 @@ struct vg_slice fhir_fold(struct vg_arena *arena, struct vg_slice text)
                 out[len++] = letter;
             }
             i++;
+        } else if (c >= 0xc6 && c <= 0xd1 && (next & 0xc0) == 0x80) {
+            len += fold_wide(text.ptr + i, 2, out + len);
+            i++;
+        } else if (c == 0xe1 && (next == 0xba || next == 0xbb) && i + 2 < text.len) {
+            len += fold_wide(text.ptr + i, 3, out + len);
+            i += 2;
         } else {
             out[len++] = (char)c;
         }

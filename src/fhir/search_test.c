@@ -80,6 +80,9 @@ static void fill(void)
         "\"deceasedDateTime\":\"2020-01-01\",\"managingOrganization\":{\"identifier\":{\"system\":"
         "\"urn:org\",\"value\":\"north\"}}");
     put("Patient", "cid", "\"active\":true,\"deceasedBoolean\":false");
+    put("Practitioner", "viet", "\"name\":[{\"family\":\"Nguyễn\",\"given\":[\"Đức\"]}]");
+    put("Practitioner", "greek", "\"name\":[{\"family\":\"Παπαδόπουλος\"}]");
+    put("Practitioner", "russian", "\"name\":[{\"family\":\"Королёв\"}]");
     put("Organization", "north", "\"name\":\"North\"");
     put("Observation", "bp",
         OBSERVATION("85354-9")
@@ -134,6 +137,9 @@ static void test_searches(void)
         const char *name, *type, *query, *want;
     } cases[] = {
         {"a string without its accents", "Patient", "family=mull", "ann"},
+        {"Vietnamese without marks", "Practitioner", "family=NGUYEN", "viet"},
+        {"Greek capitals have no accents", "Practitioner", "family=ΠΑΠΑΔΟΠΟΥΛΟΣ", "greek"},
+        {"Cyrillic in any case", "Practitioner", "family=КОРОЛЕВ", "russian"},
         {"part of an address", "Patient", "address-city=zurich", "ann"},
         {"any part of an address", "Patient", "address=ZUR", "ann"},
         {"a phone is no email", "Patient", "email=555", ""},
