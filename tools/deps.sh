@@ -16,6 +16,7 @@ packages=(
 test_packages=(
     clang clang-format libclang-rt-14-dev libfuzzer-14-dev
     chromium mosquitto mosquitto-clients curl xz-utils procps
+    python3-xgboost
 )
 [ "${1:-}" = "--run-only" ] || packages+=("${test_packages[@]}")
 
