@@ -3,7 +3,8 @@
  *     engine_remote.c   open, close; the maintenance thread: probe, drain, watch
  *     remote_http.c     one request: token, retries, being away; what the server can do
  *     remote_read.c     read, history, search, $lastn
- *     remote_write.c    a commit: order, bundles, what was refused
+ *     remote_commit.c   a commit: checks, ids, order
+ *     remote_write.c    its writes: bundles, conflicts, what was refused
  *     remote_spool.c    what the server has not taken yet, on disk
  *     remote_watch.c    changes that others make there
  */
@@ -182,11 +183,15 @@ struct remote_item {
 VG_CHECK enum vg_status remote_send(struct fhir_remote *r, struct remote_item *items, size_t count,
                                     bool stops_at_refusal, struct vg_arena *arena,
                                     struct vg_err *err);
+bool remote_has_refusal(const struct remote_item *items, size_t count);
+/* (remote_commit.c) */
 VG_CHECK enum vg_status remote_commit(struct fhir_remote *r, const struct fhir_write *writes,
                                       size_t count, struct vg_arena *arena,
                                       struct fhir_written *written, size_t *ret_failed,
                                       struct vg_err *err);
 void *remote_worker(void *ctx);
+/* "Patient/p1"; {NULL, 0} when the arena is full. */
+struct vg_slice remote_name_of(const struct remote_item *item, struct vg_arena *arena);
 /* Everything that was sent is there: the same members and values, what the server added aside. */
 bool remote_is_there(const struct vg_json *mine, const struct vg_json *theirs);
 
