@@ -1,6 +1,7 @@
 /* engine_remote_test.c -- the FHIR server comes and goes: what is written meanwhile, and what of it
  * can be read, in which order it arrives, and what is done about what is refused. */
 #include "base/clock.h"
+#include "base/file.h"
 #include "base/http_server.h"
 #include "base/loop.h"
 #include "fhir/fhir.h"
@@ -25,9 +26,23 @@ struct far {
     struct vg_loop *loop;
     struct vg_http_server *server;
     struct fhir_store *store;
+    const char *token;
     uint16_t port;
     char url[64];
 };
+
+/* With far->token only who shows it may come in. */
+static bool may(struct vg_http_request *request, const char *method, struct vg_slice type,
+                void *ctx)
+{
+    const struct far *far = ctx;
+
+    (void)method, (void)type;
+    if (!far->token || vg_slice_is(vg_http_header(request, "Authorization"), far->token))
+        return true;
+    vg_http_reply_error(request, 401, "test.token", "who are you");
+    return false;
+}
 
 static bool start_far(struct far *far, const char *name)
 {
@@ -42,7 +57,7 @@ static bool start_far(struct far *far, const char *name)
         (void)snprintf(far->url, sizeof(far->url), "http://127.0.0.1:%u/fhir", far->port);
         config.base_url = far->url;
         if (fhir_open(&config, &far->store, &err) == VG_OK &&
-            fhir_rest_mount(far->store, far->server, far->loop, NULL, NULL, &err) == VG_OK &&
+            fhir_rest_mount(far->store, far->server, far->loop, may, far, &err) == VG_OK &&
             vg_loop_start(far->loop, &err) == VG_OK)
             return true;
     }
@@ -328,6 +343,38 @@ static void test_a_full_spool_holds_back_who_writes(void)
     }
 }
 
+static void test_a_token_that_is_refused_makes_nothing_a_dead_letter(void)
+{
+    const char *path = vg_arena_printf(&arena, "%s/token", dir).ptr;
+    struct seen seen = {.lock = PTHREAD_MUTEX_INITIALIZER};
+    struct far far = {.token = "Bearer right-1"};
+    struct fhir_remote_config remote = {.token_file = path,
+                                        .watch_us = 50000,
+                                        .refused = on_refused,
+                                        .changed = on_change,
+                                        .ctx = &seen};
+    const struct fhir_config config = {.engine = "remote",
+                                       .path = vg_arena_printf(&arena, "%s/six.spool", dir).ptr,
+                                       .remote = &remote};
+    struct fhir_store *near = NULL;
+    char text[256];
+
+    CHECK(vg_file_write(path, VG_SLICE("wrong-1\n"), 0600, NULL) == VG_OK);
+    if (!CHECK(start_far(&far, "six.db")))
+        return;
+    remote.url = far.url;
+    if (!CHECK(fhir_open(&config, &near, NULL) == VG_OK))
+        return;
+    CHECK(put(near, "Patient", "pk", patient("male"), 0, NULL).http_status == 202);
+    fhir_trouble(near, text);
+    CHECK(strstr(text, "refuses our credentials (401)") && !strstr(text, "wrong-1"));
+    CHECK(vg_file_write(path, VG_SLICE("right-1\n"), 0600, NULL) == VG_OK);
+    if (wait_well(near))
+        CHECK(has(near, "Patient", "pk", "male") && !seen.refused[0]);
+    fhir_close(near);
+    stop_far(&far);
+}
+
 static void test_addresses_that_are_none(void)
 {
     static const char *const urls[] = {
@@ -359,6 +406,7 @@ int main(void)
     RUN(test_what_is_refused_later_is_handed_over_and_holds_up_nothing);
     RUN(test_what_was_sent_already_is_no_conflict);
     RUN(test_a_full_spool_holds_back_who_writes);
+    RUN(test_a_token_that_is_refused_makes_nothing_a_dead_letter);
     RUN(test_addresses_that_are_none);
     vg_arena_fini(&arena);
     return vg_test_report();
