@@ -101,7 +101,7 @@ static void put_horizon(struct vg_json_writer *w, int64_t from_us, int64_t to_us
     vg_json_close_object(w);
 }
 
-/* The exact Observations that the score rests on. */
+/* The exact Observations that the score rests on: not what expired, nor what no score counts. */
 static void put_basis(struct vg_json_writer *w, const struct scored *s, struct vg_arena *arena)
 {
     const struct vg_json *vitals = vg_json_get(s->json, "vitals");
@@ -110,7 +110,10 @@ static void put_basis(struct vg_json_writer *w, const struct scored *s, struct v
     for (const struct vg_json *v = vitals ? vitals->child : NULL; v; v = v->next) {
         struct vg_slice id = vg_json_get_text(v, "observationId");
 
-        if (!id.len || vg_slice_is(vg_json_get_text(v, "state"), "expired"))
+        bool is_used = true;
+
+        (void)vg_json_to_bool(vg_json_get(v, "used"), &is_used);
+        if (!id.len || !is_used || vg_slice_is(vg_json_get_text(v, "state"), "expired"))
             continue;
         if (!is_open) {
             vg_json_name(w, "basis");

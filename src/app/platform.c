@@ -238,7 +238,7 @@ static enum vg_status open_lane(struct platform *p, uint32_t partition, struct v
 
         st = capture_open(&capture, &lane->captures[table], err);
     }
-    if (st == VG_OK)
+    if (st == VG_OK && p->score)
         st = score_stage_open(p->score, partition, &lane->score, err);
     if (st == VG_OK)
         st = alert_open(&alert, &lane->alert, err);
@@ -257,7 +257,7 @@ static enum vg_status start_lane(struct platform *p, uint32_t partition, struct 
         {&web_stage_ops, p->web},
         {alert_stage(lane->alert), lane->alert},
         {capture_stage(captures[LAKE_SCORED]), captures[LAKE_SCORED]},
-        {score_stage_ops(p->score), lane->score},
+        {p->score ? score_stage_ops(p->score) : NULL, lane->score},
         {capture_stage(captures[LAKE_ENRICHED]), captures[LAKE_ENRICHED]},
         {enrich_stage_ops(), lane->enrich},
         {connector_stage_ops(), lane->connector},
@@ -265,7 +265,8 @@ static enum vg_status start_lane(struct platform *p, uint32_t partition, struct 
     enum vg_status st = VG_OK;
 
     for (size_t i = 0; i < sizeof(stages) / sizeof(stages[0]) && st == VG_OK; i++)
-        st = start_stage(p, stages[i].ops, stages[i].self, partition, err);
+        if (stages[i].ops)
+            st = start_stage(p, stages[i].ops, stages[i].self, partition, err);
     return st;
 }
 
@@ -368,9 +369,9 @@ static enum vg_status mappings_act(void *ctx, struct vg_slice who, struct vg_sli
         return st;
     vg_arena_init(&arena, 0);
     if (vg_json_parse(&arena, vg_buf_slice(out), NULL, &root, NULL, &why) == VG_OK) {
-        subject = vg_arena_printf(&arena, "%.*s, it was %.*s",
-                                  VG_FMT(vg_json_get_text(root, "version")),
-                                  VG_FMT(vg_json_get_text(root, "previous")));
+        subject =
+            vg_arena_printf(&arena, "%.*s, it was %.*s", VG_FMT(vg_json_get_text(root, "version")),
+                            VG_FMT(vg_json_get_text(root, "previous")));
         if (care_audit(p->care, vg_now_us(), who, "mapping.activate", subject, &why) == VG_OK)
             why.code = NULL;
     }
@@ -378,6 +379,51 @@ static enum vg_status mappings_act(void *ctx, struct vg_slice who, struct vg_sli
         vg_log_err(VG_LOG_ERROR, "app", &why);
     vg_arena_fini(&arena);
     return VG_OK;
+}
+
+/* ---- models ---- */
+
+static enum vg_status models_list(void *ctx, struct vg_buf *out, struct vg_err *err)
+{
+    (void)err;
+    score_models_write(((struct platform *)ctx)->score, true, out);
+    return VG_OK;
+}
+
+/* For the browser and the command: what could be read is in force, also when something else could
+ * not. */
+static enum vg_status models_reload(void *ctx, struct vg_slice who, struct vg_buf *out,
+                                    struct vg_err *err)
+{
+    struct platform *p = ctx;
+    struct vg_err why = {0};
+    enum vg_status st;
+
+    if (!p->score)
+        return vg_fail(err, VG_REJECT, "score.model", 0, "score.engine is none");
+    st = score_reload(p->score, err);
+    if (care_audit(p->care, vg_now_us(), who, "model.reload",
+                   st == VG_OK ? VG_SLICE("done") : VG_SLICE("done but for one"), &why) != VG_OK)
+        vg_log_err(VG_LOG_ERROR, "app", &why);
+    score_models_write(p->score, false, out);
+    return st;
+}
+
+/* `vigil mapping …` and `vigil model reload` */
+static enum vg_status command(void *ctx, struct vg_slice who, struct vg_slice request,
+                              struct vg_buf *out, struct vg_err *err)
+{
+    struct vg_arena arena;
+    struct vg_json *root = NULL;
+    bool is_models;
+
+    vg_arena_init(&arena, 0);
+    is_models = vg_json_parse(&arena, request, NULL, &root, NULL, err) == VG_OK &&
+                vg_slice_is(vg_json_get_text(root, "do"), "models");
+    vg_arena_fini(&arena);
+    *err = (struct vg_err){0}; /* whose request it is not says what is wrong with it */
+    return is_models ? models_reload(ctx, who, out, err)
+                     : mappings_act(ctx, who, request, out, err);
 }
 
 /* ---- the lake's upkeep ---- */
@@ -441,17 +487,17 @@ static enum vg_status open_web(struct platform *p, struct vg_err *err)
         .key_path = path_of(p, "tls/server.key"),
         .session_idle_us = s->web_idle_us,
         .session_life_us = s->web_life_us,
-        .model_card_path = *s->score_model_dir
-                               ? vg_arena_printf(&p->arena, "%s/card.json", s->score_model_dir).ptr
-                               : NULL,
         .stream = p->stream,
         .fhir = p->fhir,
         .care = p->care,
         .health = health,
         .health_ctx = p,
         .mappings = mappings,
+        .models = {.ctx = p, .list = models_list, .reload = models_reload},
     };
 
+    if (!p->score)
+        config.models.list = NULL;
     return web_open(&config, &p->web, err);
 }
 
@@ -553,10 +599,11 @@ static enum vg_status open_whole(struct platform *p, struct vg_err *err)
         return st;
     count = stream_partitions(p->stream);
     score.lake = p->lake;
+    score.partitions = count;
     for (size_t i = 0; i < SCORE_VITAL_COUNT; i++)
         score.expiry_us[i] = s->score_expiry_us;
     st = open_mappings(p, err);
-    if (st == VG_OK)
+    if (st == VG_OK && strcmp(s->score_engine, "none") != 0)
         st = score_open(&score, &p->score, err);
     for (uint32_t i = 0; i < count && st == VG_OK; i++)
         st = open_lane(p, i, err);
@@ -619,7 +666,7 @@ enum vg_status platform_open(const struct settings *settings, enum platform_kind
     if (st == VG_OK)
         st = open_hub(p, err);
     if (st == VG_OK && kind == PLATFORM_WHOLE)
-        st = control_open(settings->data_dir, mappings_act, p, &p->control, err);
+        st = control_open(settings->data_dir, command, p, &p->control, err);
     if (st == VG_OK)
         st = write_run_file(p, err);
     if (st != VG_OK) {
@@ -733,6 +780,11 @@ bool platform_health(struct platform *p, struct vg_buf *out)
         mapping_store_trouble(p->mappings, text);
         if (*text)
             put_trouble(&w, "connector", "connector.mapping", vg_slice_of(text));
+    }
+    if (p->score) {
+        score_trouble(p->score, text);
+        if (*text)
+            put_trouble(&w, "score", "score.model", vg_slice_of(text));
     }
     if (p->fhir) {
         fhir_trouble(p->fhir, text);

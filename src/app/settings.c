@@ -145,8 +145,10 @@ const struct vg_option settings_options[] = {
     {"lake.keep_removed", VG_OPTION_DURATION, AT(lake_keep_removed_us), "24h", "", 0, 0, NULL,
      "Files that were merged into others stay so long for readers of an older version."},
 
-    {"score.model", VG_OPTION_PATH, AT(score_model_dir), "models/sepsis-vitals", "", 0, 0, NULL,
-     "Folder of the model; empty: NEWS2 alone."},
+    {"score.engine", VG_OPTION_CHOICE, AT(score_engine), "builtin", "", 0, 0, "builtin|none",
+     "none: nothing is scored here, another program reads iomt.enriched and writes iomt.scored."},
+    {"score.model", VG_OPTION_PATH, AT(score_model_dir), "models", "", 0, 0, NULL,
+     "Folder of models, or one model's; read again when it changes. Empty: NEWS2 alone."},
     {"score.lateness", VG_OPTION_DURATION, AT(score_lateness_us), "10m", "", 0, 0, NULL,
      "Readings up to this late belong to the window that they were meant for."},
     {"score.tick", VG_OPTION_DURATION, AT(score_tick_us), "60s", "", 0, 0, NULL,

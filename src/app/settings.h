@@ -39,7 +39,7 @@ struct settings {
     int64_t lake_flush_us, lake_upkeep_every_us, lake_keep_us, lake_keep_removed_us,
         lake_flush_rows;
 
-    const char *score_model_dir;
+    const char *score_engine, *score_model_dir;
     int64_t score_lateness_us, score_tick_us, score_history_us, score_expiry_us;
 
     int64_t alert_news2_open, alert_news2_high, alert_news2_close, alert_hold, alert_close_us,

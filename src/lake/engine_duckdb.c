@@ -73,6 +73,7 @@ static const struct column scored_columns[] = {
     {"ageYears", COLUMN_INTEGER, FROM_PATIENT, NULL},
     {"gender", COLUMN_TEXT, FROM_PATIENT, NULL},
     {"parts", COLUMN_TEXT, FROM_NEWS2, "parts"},
+    {"models", COLUMN_TEXT, FROM_RECORD, NULL},
     {"trace", COLUMN_TEXT, FROM_TRACE, NULL},
 };
 

@@ -5,6 +5,8 @@
  */
 #include "score/data.h"
 
+#include "score/gate.h"
+
 #include <math.h>
 #include <stdlib.h>
 
@@ -17,6 +19,7 @@ struct reader {
     const struct data_config *config;
     struct data *data;
     struct window window;
+    struct gate_view view; /* of the window, as scores see it */
     int64_t expiry_us[SCORE_VITAL_COUNT];
     float *block; /* BLOCK_ROWS rows, when they are not kept */
     size_t block_count;
@@ -89,9 +92,9 @@ static void score_rules(struct reader *reader, int64_t as_of_us)
     struct data *data = reader->data;
     double values[SIGNAL_COUNT];
 
-    feature_current(&reader->window, reader->expiry_us, as_of_us, values);
+    feature_current(&reader->view.window, reader->expiry_us, as_of_us, values);
     data->rules[DATA_NEWS2][data->count] =
-        (float)window_news2(&reader->window, reader->expiry_us, 1, as_of_us).low;
+        (float)window_news2(&reader->view.window, reader->expiry_us, 1, as_of_us).low;
     data->rules[DATA_MEWS][data->count] = (float)rule_score(&rules[RULE_MEWS], values).low;
     data->rules[DATA_QSOFA][data->count] = (float)rule_score(&rules[RULE_QSOFA], values).low;
     data->rules[DATA_SIRS][data->count] = (float)rule_score(&rules[RULE_SIRS], values).low;
@@ -106,6 +109,7 @@ static enum vg_status take_row(struct reader *reader, const struct source_row *r
     struct feature_patient facts = {row->age_years, row->sex};
     struct data_patient *patient;
     float *features_of_row;
+    enum vg_status st;
 
     if (row->is_new_patient) {
         if (!grow_patients(data))
@@ -120,7 +124,9 @@ static enum vg_status take_row(struct reader *reader, const struct source_row *r
         window_init(&reader->window, config->features->history_us);
     }
     for (size_t i = 0; i < row->reading_count; i++) {
-        enum vg_status st = window_add(&reader->window, &row->readings[i], err);
+        if (gate_reading(row->readings, row->reading_count, i) != GATE_OK)
+            continue;
+        st = window_add(&reader->window, &row->readings[i], err);
 
         if (st != VG_OK && st != VG_END)
             return st;
@@ -131,9 +137,12 @@ static enum vg_status take_row(struct reader *reader, const struct source_row *r
         return vg_fail(err, VG_REJECT, "train.rows", 0, "more than %zu rows", ROWS_MAX);
     if (!grow(data, config->is_training))
         return vg_fail(err, VG_RETRY, "train.memory", 0, "no memory for %zu rows", data->count + 1);
+    st = gate_look(&reader->view, &reader->window, err);
+    if (st != VG_OK)
+        return st;
     features_of_row = config->is_training ? data->rows + data->count * data->width
                                           : reader->block + reader->block_count++ * data->width;
-    feature_fill(config->features, &reader->window, &facts, reader->expiry_us, row->time_us,
+    feature_fill(config->features, &reader->view.window, &facts, reader->expiry_us, row->time_us,
                  features_of_row);
     score_rules(reader, row->time_us);
     data->labels[data->count] = row->label ? 1 : 0;
@@ -159,6 +168,7 @@ enum vg_status data_read(const struct data_config *config, struct data *ret_data
     for (int v = 0; v < SCORE_VITAL_COUNT; v++)
         reader.expiry_us[v] = vitals[v].expiry_us;
     window_init(&reader.window, config->features->history_us);
+    gate_view_init(&reader.view);
     reader.block =
         config->is_training ? NULL : malloc(BLOCK_ROWS * ret_data->width * sizeof(*reader.block));
     st = source_open(&config->source, &source, err);
@@ -177,6 +187,7 @@ enum vg_status data_read(const struct data_config *config, struct data *ret_data
         config->progress(config->progress_ctx, 1);
     source_close(source);
     window_fini(&reader.window);
+    gate_view_fini(&reader.view);
     free(reader.block);
     return st;
 }

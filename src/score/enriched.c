@@ -1,8 +1,8 @@
 /* enriched.c -- reads a record of iomt.enriched (docs/records.md).
  *
  * What a device measured is judged here, once: converted to the table's unit, refused when there is
- * no rule for its unit or when no living body has such a value. What is left out is counted; it
- * stays in FHIR and in the lake as it came.
+ * no rule for its unit. What is left out is counted; it stays in FHIR and in the lake as it came.
+ * Whether a living body can have such a value is for gate.c to say.
  */
 #include "score/enriched.h"
 
@@ -59,14 +59,8 @@ static void read_value(const struct vg_json *json, struct enriched *record)
             value->vital = SIGNAL_COUNT;
         value->converted = converted;
     } else if (value->vital != SIGNAL_COUNT) {
-        const struct vital *vital = &vitals[value->vital];
-
         if (!has_number || !vital_convert(value->vital, value->unit, &value->value)) {
             record->not_understood++;
-            return;
-        }
-        if (!(value->value >= vital->min && value->value <= vital->max)) {
-            record->implausible++;
             return;
         }
     }
@@ -87,7 +81,7 @@ enum vg_status enriched_read(struct vg_arena *arena, struct vg_slice json, int64
         return vg_fail(err, VG_REJECT, "score.json", 0, "not a JSON record: line %u, column %u",
                        place.line, place.column);
     ret->count = 0;
-    ret->implausible = ret->not_understood = 0;
+    ret->not_understood = 0;
     ret->patient_json = (struct vg_slice){0};
     ret->age_years = ret->sex = (double)NAN;
     if (!text_of(root, "patientId", &ret->patient_id) || ret->patient_id.len == 0 ||

@@ -22,8 +22,7 @@ struct enriched {
     int oxygen_scale;
     int64_t time_us, received_us;
     size_t count;
-    unsigned implausible,
-        not_understood; /* values left out: beyond the range; unit or text unknown */
+    unsigned not_understood; /* values left out: unit or text unknown */
     struct enriched_value values[ENRICHED_VALUES_MAX];
 };
 

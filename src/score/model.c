@@ -138,7 +138,8 @@ done:
     return st;
 }
 
-enum vg_status model_open(const char *dir, struct model **ret_model, struct vg_err *err)
+static enum vg_status open_model(const char *dir, bool has_booster, struct model **ret_model,
+                                 struct vg_err *err)
 {
     struct model *model = calloc(1, sizeof(*model));
     enum vg_status st;
@@ -147,7 +148,7 @@ enum vg_status model_open(const char *dir, struct model **ret_model, struct vg_e
         return vg_fail(err, VG_RETRY, "score.memory", 0, "no memory for a model");
     vg_arena_init(&model->arena, 0);
     st = read_card(model, dir, err);
-    if (st == VG_OK)
+    if (st == VG_OK && has_booster)
         st = read_booster(model, dir, err);
     if (st == VG_OK) {
         *ret_model = model;
@@ -155,6 +156,16 @@ enum vg_status model_open(const char *dir, struct model **ret_model, struct vg_e
     }
     model_close(model);
     return st;
+}
+
+enum vg_status model_open(const char *dir, struct model **ret_model, struct vg_err *err)
+{
+    return open_model(dir, true, ret_model, err);
+}
+
+enum vg_status model_open_card(const char *dir, struct model **ret_model, struct vg_err *err)
+{
+    return open_model(dir, false, ret_model, err);
 }
 
 void model_close(struct model *model)

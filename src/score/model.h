@@ -18,6 +18,10 @@ struct model_card {
 /* Reads dir/card.json and dir/model.json. VG_FATAL score.model: missing, damaged, or made for
  * features that this program does not have. One model belongs to one thread at a time. */
 VG_CHECK enum vg_status model_open(const char *dir, struct model **ret_model, struct vg_err *err);
+/* The card alone, for a model that another process runs: model_predict() and model_contributions()
+ * are not to be called. */
+VG_CHECK enum vg_status model_open_card(const char *dir, struct model **ret_model,
+                                        struct vg_err *err);
 void model_close(struct model *model); /* NULL is fine */
 
 const struct model_card *model_card(const struct model *model);

@@ -173,9 +173,32 @@ static bool set_other(struct patient *patient, const struct enriched *record,
     return true;
 }
 
+/* Keeps the newest that was rejected, for people to see. */
+static void set_rejected(struct patient *patient, const struct window_reading *reading,
+                         enum gate_reason reason)
+{
+    struct patient_rejected *kept = &patient->rejected[reading->vital];
+
+    if (kept->value.is_there && kept->value.time_us > reading->time_us)
+        return;
+    *kept = (struct patient_rejected){
+        .value = {.is_there = true,
+                  .time_us = reading->time_us,
+                  .received_us = reading->received_us,
+                  .value = reading->value},
+        .reason = reason,
+    };
+    if (!vg_slice_to_cstr(reading->code, kept->value.code, sizeof(kept->value.code)))
+        kept->value.code[0] = '\0';
+    if (!vg_slice_to_cstr(reading->observation_id, kept->value.observation_id,
+                          sizeof(kept->value.observation_id)))
+        kept->value.observation_id[0] = '\0';
+}
+
 enum vg_status patient_add(struct patient *patient, const struct enriched *record,
                            int64_t lateness_us, struct patient_counts *counts, struct vg_err *err)
 {
+    struct window_reading readings[ENRICHED_VALUES_MAX];
     enum vg_status st;
 
     if (!set_context(patient, record))
@@ -192,21 +215,30 @@ enum vg_status patient_add(struct patient *patient, const struct enriched *recor
         patient->received_us = record->received_us;
     for (size_t i = 0; i < record->count; i++) {
         const struct enriched_value *value = &record->values[i];
-        bool is_vital = value->vital < SCORE_VITAL_COUNT;
-        struct window_reading reading = {
+
+        readings[i] = (struct window_reading){
             .vital = value->vital,
-            .value = is_vital ? value->value : value->converted,
+            .value = value->vital < SCORE_VITAL_COUNT ? value->value : value->converted,
             .time_us = record->time_us,
             .received_us = record->received_us,
             .code = value->code,
             .observation_id = record->observation_id,
         };
+    }
+    for (size_t i = 0; i < record->count; i++) {
+        enum gate_reason reason = gate_reading(readings, record->count, i);
 
-        if (!is_vital && !set_other(patient, record, value))
+        if (readings[i].vital >= SCORE_VITAL_COUNT &&
+            !set_other(patient, record, &record->values[i]))
             return vg_fail(err, VG_RETRY, "score.memory", 0, "no memory for a patient");
-        if (value->vital == SIGNAL_COUNT)
+        if (readings[i].vital == SIGNAL_COUNT)
             continue;
-        st = window_add(&patient->window, &reading, err);
+        if (reason != GATE_OK) {
+            set_rejected(patient, &readings[i], reason);
+            counts->rejected[reason]++;
+            continue;
+        }
+        st = window_add(&patient->window, &readings[i], err);
         if (st != VG_OK && st != VG_END)
             return st;
         counts->used += st == VG_OK;

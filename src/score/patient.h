@@ -5,6 +5,7 @@
 #include "base/map.h"
 #include "score/enriched.h"
 #include "score/feature.h"
+#include "score/gate.h"
 
 #define PATIENT_OTHERS_MAX 40
 
@@ -16,12 +17,19 @@ struct patient_other {
     int64_t time_us, received_us;
 };
 
+/* The newest value that a moment's own readings spoke against. */
+struct patient_rejected {
+    struct window_newest value;
+    enum gate_reason reason;
+};
+
 struct patient {
     char id[WINDOW_ID_SIZE];
     struct patient *newer, *older; /* by last use */
     struct window window;
     struct patient_other *others;
     uint32_t other_count;
+    struct patient_rejected rejected[SCORE_VITAL_COUNT];
 
     /* From the last record in stream order. The texts are one allocation. */
     char *context;
@@ -56,7 +64,7 @@ void patients_drop(struct patients *patients, struct patient *patient);
 
 /* What happened to a record's values. */
 struct patient_counts {
-    unsigned used, future, old;
+    unsigned used, future, old, rejected[GATE_REASON_COUNT];
 };
 
 /* Merges a record: context, values, times. lateness_us as in score_config. */

@@ -30,7 +30,8 @@ enum score_vital {
 };
 
 struct score_config {
-    const char *model_dir;       /* with model.json and card.json; NULL or "": NEWS2 alone */
+    const char *model_dir;       /* a model's folder, or one of such; NULL or "": NEWS2 alone */
+    uint32_t partitions;         /* nothing is scored before so many have restored; 0: no waiting */
     struct lake *lake;           /* the past of a patient who is new here; may be NULL */
     int64_t allowed_lateness_us; /* older than this: trigger "late"; further ahead of its receipt
                                   * than this: the device's clock is wrong, not used; 0 = 10 min */
@@ -44,8 +45,9 @@ struct score_config {
 struct score;
 struct score_stage;
 
-/* Reads the model. VG_FATAL score.model when it does not fit this program. The handle outlives its
- * stages; *config is copied, `lake`, `clock` and model_dir's text are borrowed for its life. */
+/* Reads the models. A bad one among others is left out (score_trouble()); VG_FATAL score.model when
+ * model_dir is a bad model itself, or no folder. The handle outlives its stages; *config is copied,
+ * `lake`, `clock` and model_dir's text are borrowed for its life. */
 VG_CHECK enum vg_status score_open(const struct score_config *config, struct score **ret_score,
                                    struct vg_err *err);
 void score_close(struct score *score); /* NULL is fine */
@@ -58,8 +60,16 @@ const struct stage_ops *score_stage_ops(const struct score *score);
 
 size_t score_patients(struct score *score); /* any thread */
 
-/* The model card's JSON, "" without a model; lives as long as the handle. Any thread. */
-struct vg_slice score_card(const struct score *score);
+/* Reads the folders of models again and puts what changed in force between two batches. A folder
+ * that cannot be used stays as it was. Any thread. VG_REJECT score.model: what is wrong with one of
+ * them; the others are in force. */
+VG_CHECK enum vg_status score_reload(struct score *score, struct vg_err *err);
+
+/* {"models":[{"name","version","digest","folder","mode","units","elsewhere","thresholds","engine",
+ * "trouble","card":{…}}]}: any thread. */
+void score_models_write(struct score *score, bool with_cards, struct vg_buf *out);
+/* "" when all are well. Any thread. */
+void score_trouble(struct score *score, char out[static 256]);
 
 /* ---- training ---- */
 

@@ -25,6 +25,8 @@
  */
 #include "score/window.h"
 
+#include "score/gate.h"
+
 #include <assert.h>
 #include <stdlib.h>
 
@@ -116,6 +118,11 @@ static void series_age(struct window *window, int vital)
         struct window_cell *cell = &series->cells[i];
 
         if (cell->time_us < oldest)
+            continue;
+        /* An artefact of a minute must not become an extreme of ten. */
+        if (vital < SCORE_VITAL_COUNT && cell->time_us < window->coarse_us &&
+            gate_is_jump(vital, kept > 0 ? &series->cells[kept - 1] : NULL, cell,
+                         i + 1 < series->count ? cell + 1 : NULL))
             continue;
         if (kept > 0 && slot_of(window, vital, series->cells[kept - 1].time_us) ==
                             slot_of(window, vital, cell->time_us))

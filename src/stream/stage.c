@@ -384,6 +384,8 @@ static void *run_stage(void *arg)
     (void)pthread_setname_np(pthread_self(), name);
     enum vg_status status = prepare(stage, &err);
 
+    if (status == VG_OK && ops->restored)
+        ops->restored(stage->config.self);
     stage->next_tick_us = vg_mono_us() + ops->tick_us;
     while (status == VG_OK && !is_stopping(stage)) {
         int64_t wait_us = LAG_EVERY_US;

@@ -31,6 +31,7 @@ struct stage_ops {
      * for in restore_from and its committed offset, to rebuild state; puts out nothing. */
     enum vg_status (*restore)(void *self, const struct stream_batch *batch, struct vg_err *err);
     uint64_t (*restore_from)(void *self, uint64_t committed_seq); /* NULL = nothing to restore */
+    void (*restored)(void *self); /* may be NULL; once, after that, also when there was nothing */
 
     /* May be NULL. The first sequence number that the stage's own store (SQL, lake, archive) does
      * not hold yet. One beyond the stream's end means that the stream's folder is older than that

@@ -40,7 +40,8 @@ static const struct web_route routes[] = {
     {"POST", "/api/mappings", WEB_ADMIN, web_mapping_act, NULL, true},
     {"GET", "/api/mappings/*", WEB_ADMIN, web_mapping, "count", true},
     {"POST", "/api/mappings/*", WEB_ADMIN, web_mapping_try, NULL, true},
-    {"GET", "/api/model", WEB_ANY, web_model, NULL, false},
+    {"GET", "/api/models", WEB_ANY, web_models_list, NULL, false},
+    {"POST", "/api/models", WEB_ADMIN, web_models_reload, NULL, true},
     {"GET", "/api/health", 0, web_health, NULL, false},
     {"GET", "/metrics", 0, web_metrics, NULL, false},
 };

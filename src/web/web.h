@@ -31,13 +31,21 @@ struct web_mappings {
                                struct vg_err *err);
 };
 
+/* The models that score. `list` writes {"models":[…]} (docs/api.md), `reload` too, also when it
+ * returns VG_REJECT: what could be read is in force. */
+struct web_models {
+    void *ctx;
+    enum vg_status (*list)(void *ctx, struct vg_buf *out, struct vg_err *err); /* NULL: none here */
+    enum vg_status (*reload)(void *ctx, struct vg_slice who, struct vg_buf *out,
+                             struct vg_err *err);
+};
+
 struct web_config {
     const char *address;              /* "127.0.0.1" */
     uint16_t port;                    /* 0 = any free one, see web_port() */
     const char *cert_path, *key_path; /* PEM; both NULL = plain HTTP, for tests on loopback */
     int64_t session_idle_us; /* 0 = 15 minutes; a viewer's session (wall display) has no idle end */
     int64_t session_life_us; /* 0 = 12 hours */
-    const char *model_card_path; /* JSON; NULL = none */
     struct stream *stream;       /* all three are borrowed and outlive the web */
     struct fhir_store *fhir;
     struct care *care;
@@ -46,6 +54,7 @@ struct web_config {
     bool (*health)(void *ctx, struct vg_buf *out);
     void *health_ctx;
     struct web_mappings mappings;
+    struct web_models models;
 };
 
 /* Opens the port and starts its threads. VG_RETRY: the port or a file is not to be had. */

@@ -84,14 +84,31 @@ function Value({ value, level, name }: { value: unknown; level: number; name: st
   );
 }
 
+interface Model { folder: string; name?: string; version?: string; digest?: string; mode: string; elsewhere?: string; units?: string[]; engine?: string; trouble?: string; card?: Record<string, unknown> }
+
+const MODES: Record<string, string> = { absent: 'does not run', silent: 'recorded, shown to nobody', show: 'shown on the board', flag: 'shown, and raises Flags' };
+
+/** Which models run here and how, and what each one's card says. */
 export function ModelCard() {
-  const { data, error, reload } = useFetched('model', () => api<Record<string, unknown>>('GET', '/model', { isBackground: true }));
+  const { data, error, reload } = useFetched('models', () => api<{ models: Model[] }>('GET', '/models', { isBackground: true }));
   return (
     <>
-      <div class="page-head"><Heading>Model card</Heading><p class="muted">What the model is, what it was made from, how well it does, where it must not be used.</p></div>
+      <div class="page-head"><Heading>Models</Heading><p class="muted">What runs here, what each model is, what it was made from, how well it does, where it must not be used.</p></div>
       {error && <Failure text={error} retry={reload} />}
-      {!data && !error && <Loading what="the model card" />}
-      {data && <div class="model-card"><Value value={data} level={2} name="model" /></div>}
+      {!data && !error && <Loading what="the models" />}
+      {data?.models.length === 0 && <p>No model runs: NEWS2 alone.</p>}
+      {data?.models.map((m) => (
+        <div class="model-card" key={m.folder}>
+          <h2>{m.name ?? m.folder}{m.version && ` version ${m.version}`}</h2>
+          {m.trouble && <p role="alert"><strong>Its newest files are not in use:</strong> {m.trouble}</p>}
+          <dl class="facts">
+            <div><dt>Use</dt><dd>{MODES[m.mode] ?? m.mode}{m.units && ` in ${m.units.join(', ')}; elsewhere ${MODES[m.elsewhere ?? ''] ?? ''}`}</dd></div>
+            {m.engine && <div><dt>Engine</dt><dd>{m.engine}</dd></div>}
+            {m.digest && <div><dt>Digest</dt><dd><code>{m.digest}</code></dd></div>}
+          </dl>
+          {m.card && <details open={m.mode !== 'silent'}><summary>Card</summary><Value value={m.card} level={3} name="model" /></details>}
+        </div>
+      ))}
     </>
   );
 }
