@@ -4,6 +4,7 @@
 #
 #   unit     each part by itself: *_bench.c beside its source
 #   hub      the hub beside Mosquitto and RabbitMQ (bench/hub/run.sh)
+#   fhir     the FHIR service beside HAPI FHIR (bench/fhir/run.sh): some 25 minutes
 #   system   the whole platform, plain and over TLS (bench/system/run.sh)
 #
 # BUILD is a build of preset release (build/release). Without GROUP: all. VIGIL_BENCH_DIR (/var/tmp)
@@ -13,7 +14,7 @@ set -u
 cd "$(dirname "$0")/.."
 build=$(realpath "${1:-build/release}")
 [ $# -gt 0 ] && shift
-groups=${*:-unit hub system}
+groups=${*:-unit hub fhir system}
 disk=${VIGIL_BENCH_DIR:-/var/tmp}
 failed=0
 
@@ -40,12 +41,16 @@ unit() {
     one stream "$build/stream_stream_bench" "$work"
     one connector "$build/connector_connector_bench"
     one fhir "$build/fhir_fhir_bench" 200 "$work"
-    one score "$build/score_score_bench"
+    one score bench/score/run.sh "$build"
     rm -rf "$work"
 }
 
 hub() {
     one hub bench/hub/run.sh "$build"
+}
+
+fhir() {
+    one fhir bench/fhir/run.sh "$build"
 }
 
 system() {
@@ -55,9 +60,9 @@ system() {
 
 for group in $groups; do
     case $group in
-    unit | hub | system) "$group" ;;
+    unit | hub | fhir | system) "$group" ;;
     *)
-        echo "run.sh: no group '$group': unit, hub, system" >&2
+        echo "run.sh: no group '$group': unit, hub, fhir, system" >&2
         exit 2
         ;;
     esac

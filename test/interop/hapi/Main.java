@@ -75,7 +75,7 @@ public class Main {
         public DataSource dataSource() {
             HikariDataSource source = new HikariDataSource();
 
-            source.setJdbcUrl("jdbc:h2:file:" + data + "/hapi");
+            source.setJdbcUrl("jdbc:h2:file:" + data + "/hapi" + System.getenv().getOrDefault("HAPI_H2", ""));
             source.setUsername("sa");
             source.setPassword("");
             source.setMaximumPoolSize(10);

@@ -1,7 +1,8 @@
 #!/bin/sh
 # Builds (once, into build/hapi) and runs a HAPI FHIR JPA server: run.sh PORT DATA
 # Prints "ready http://127.0.0.1:PORT/fhir" on standard output, then serves until it is stopped; "run.sh build" only
-# builds. Needs Java 17 (JDK) and Maven, and Maven Central for the first build.
+# builds. HAPI_MEMORY (2g) is the heap; HAPI_H2 is added to the database's URL (";WRITE_DELAY=0"). Needs Java 17 (JDK)
+# and Maven, and Maven Central for the first build.
 set -eu
 here=$(cd "$(dirname "$0")" && pwd)
 out=${HAPI_BUILD:-$here/../../../build/hapi}
