@@ -4,6 +4,7 @@
 #include "base/clock.h"
 #include "base/crypto.h"
 
+#include "fhir_store.h"
 #include "vg_test.h"
 
 static struct fhir_store *store;
@@ -196,8 +197,9 @@ int main(void)
     if (!CHECK(vg_crypto_init(NULL) == VG_OK) || !CHECK(mkdtemp(dir) != NULL))
         return vg_test_report();
     (void)snprintf(path, sizeof(path), "%s/fhir.db", dir);
-    if (CHECK(fhir_open(&(struct fhir_config){.path = path, .base_url = "https://localhost/fhir"},
-                        &store, NULL) == VG_OK)) {
+    if (CHECK(test_fhir_open(
+                  &(struct fhir_config){.path = path, .base_url = "https://localhost/fhir"}, &store,
+                  NULL) == VG_OK)) {
         RUN(test_a_late_reading_never_goes_to_the_next_patient);
         RUN(test_modes);
         RUN(test_changes_are_seen);

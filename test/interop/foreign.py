@@ -233,6 +233,8 @@ def main(checks, work):
         checks.heading(f"the contract of fhir.h, and the connector, on {KIND}")
         run_unit(checks, "fhir_fhir_contract_test", far)
         if KIND == "medplum":
+            run_unit(checks, "connector_identity_test", far)
+            run_unit(checks, "connector_identity_test", far, VIGIL_FHIR_CHAOS=json.dumps({"chaos": CHAOS}))
             run_unit(checks, "connector_connector_test", far)
             run_unit(checks, "connector_connector_test", far, VIGIL_FHIR_CHAOS=json.dumps({"chaos": CHAOS}))
             run_unit(checks, "connector_connector_test", far, VIGIL_FHIR_CHAOS=json.dumps({"strict": True}))
