@@ -406,6 +406,58 @@ static void test_irregular_times(void)
     source_close(source);
 }
 
+/* Two patients of ten hours in a lake; one of them had the outcome at the seventh. */
+static void test_the_hospitals_own_lake(void)
+{
+    static const char listed[] = "patient,outcome\npa,2026-03-14T07:00:00Z\npb,\npc,\n";
+    char folder[128], list[128];
+    const char *file = list;
+    struct source_config config = {.format = "lake", .paths = &file, .path_count = 1};
+    struct source *source = NULL;
+    struct source_row row;
+    struct lake *lake = NULL;
+    struct vg_err err = {0};
+    size_t rows[2] = {0}, positives[2] = {0}, readings = 0;
+
+    (void)snprintf(folder, sizeof(folder), "%s", in_dir("lake"));
+    (void)snprintf(list, sizeof(list), "%s", in_dir("list.csv"));
+    CHECK(vg_file_write(list, vg_slice_of(listed), 0600, NULL) == VG_OK);
+    if (!CHECK(lake_open(&(struct lake_config){.dir = folder}, &lake, &err) == VG_OK)) {
+        printf("%s\n", err.text);
+        return;
+    }
+    for (int hour = 0; hour < 20; hour++) {
+        char record[512];
+
+        (void)snprintf(record, sizeof(record),
+                       "{\"patientId\":\"p%c\",\"patient\":{\"ageYears\":70,\"gender\":\"female\"},"
+                       "\"deviceId\":\"bed-1\",\"type\":\"vitals\",\"effectiveDateTime\":"
+                       "\"2026-03-14T%02d:00:00Z\",\"receivedTime\":\"2026-03-14T%02d:00:00Z\","
+                       "\"observationId\":\"o1\",\"values\":[{\"name\":\"hr\",\"system\":"
+                       "\"http://loinc.org\",\"code\":\"8867-4\",\"value\":80,\"unit\":\"/min\"}]}",
+                       hour < 10 ? 'a' : 'b', hour % 10 + 1, hour % 10 + 1);
+        CHECK(lake_append(lake, LAKE_ENRICHED, "app", vg_slice_of(record), VG_SLICE("0-1"), NULL) ==
+              VG_OK);
+    }
+    CHECK(lake_flush(lake, LAKE_ENRICHED, "app", 20, &err) == VG_OK);
+    config.lake = lake;
+    if (!CHECK(source_open(&config, &source, &err) == VG_OK))
+        printf("%s: %s\n", err.code, err.text);
+    while (source && source_next(source, &row, &err) == VG_OK) {
+        int who = strcmp(row.patient, "pb") == 0;
+
+        CHECK(fabs(row.age_years - 70) < 0.1 && fabs(row.sex) < 0.1);
+        rows[who]++;
+        positives[who] += row.label;
+        readings += row.reading_count;
+    }
+    /* Readings at 1 to 10 o'clock; the label from 1 o'clock on, and nothing later than 10. */
+    CHECK(rows[0] == 10 && rows[1] == 10 && positives[0] == 10 && positives[1] == 0);
+    CHECK(readings == 20);
+    source_close(source);
+    lake_close(lake);
+}
+
 int main(void)
 {
     char command[64];
@@ -420,6 +472,7 @@ int main(void)
     RUN(test_compressed_reads_the_same);
     RUN(test_a_folder_of_single_patients);
     RUN(test_irregular_times);
+    RUN(test_the_hospitals_own_lake);
     (void)snprintf(command, sizeof(command), "rm -r %s", dir);
     CHECK(system(command) == 0);
     return vg_test_report();
