@@ -223,7 +223,7 @@ def feature(patient, name, now):
         a, b, c = (patient.level(key, now, 0) for key in ("spo2", "fio2", "respiration"))
         return 100 * a / b / c if b > 0 and c > 0 else NAN
     found = re.fullmatch(
-        r"(.+)_(last|age|step|change|min|max|mean|median|sd|slope|above_mean|above_min|below_max)(?:_(\d+)h)?", name)
+        r"(.+?)_(last|age|step|change|min|max|mean|median|sd|slope|above_mean|above_min|below_max)(?:_(\d+)h)?", name)
     if not found or found[1] not in VITALS | LABS:
         sys.exit(f"crosscheck: nobody has told this script what {name} is")
     key, what = found[1], found[2]
