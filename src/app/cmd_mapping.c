@@ -268,12 +268,49 @@ static int run_versions(struct app_options *options, bool is_json)
     return -1;
 }
 
-static bool has_option(const struct app_options *options)
+/* The first option that was not taken: unknown, the second of its kind, or without its value. */
+static const char *left_option(const struct app_options *options)
 {
     for (int i = 0; i < options->rest_count; i++)
         if (options->rest[i][0] == '-')
-            return true;
-    return false;
+            return options->rest[i];
+    return NULL;
+}
+
+/* What is wrong with the words, before the usage. */
+static void tell_wrong(const struct app_options *options, const struct mapping_command *c,
+                       const char *compat, bool is_envelope)
+{
+    const char *what = options->rest_count > 0 ? options->rest[0] : "";
+    bool is_validate = strcmp(what, "validate") == 0;
+
+    (void)fputs("vigil: mapping: ", stderr);
+    if (left_option(options))
+        (void)fprintf(stderr, "option '%.100s' is unknown, given twice, or lacks its value",
+                      left_option(options));
+    else if (strcmp(what, "reload") == 0 || strcmp(what, "versions") == 0 ||
+             strcmp(what, "rollback") == 0)
+        (void)fprintf(stderr, "%s: expected %s, found other words", what,
+                      strcmp(what, "rollback") == 0 ? "one VERSION" : "nothing more");
+    else if (!is_validate && strcmp(what, "test") != 0)
+        (void)fprintf(
+            stderr, "expected test, validate, reload, versions or rollback VERSION, found '%.100s'",
+            what);
+    else if (compat && strcmp(compat, "default") != 0 && strcmp(compat, "medtech") != 0)
+        (void)fprintf(stderr, "--compat: expected default or medtech, found '%.100s'", compat);
+    else if (is_validate && options->rest_count > 1)
+        (void)fprintf(stderr, "validate takes no message, found '%.100s'", options->rest[1]);
+    else if (is_validate && is_envelope)
+        (void)fputs("--envelope is of test only", stderr);
+    else if (is_validate)
+        (void)fputs("validate: expected --device FILE, --fhir FILE or both", stderr);
+    else if (!c->device)
+        (void)fputs("test: expected --device FILE", stderr);
+    else if (options->rest_count < 2)
+        (void)fputs("test: expected at least one MESSAGE", stderr);
+    else
+        (void)fputs("--json is of versions only", stderr);
+    (void)fputs("\n\n", stderr);
 }
 
 int cmd_mapping(int argc, char **argv)
@@ -299,7 +336,7 @@ int cmd_mapping(int argc, char **argv)
         c.form.zone = options.settings.connector_zone;
     c.form.processing = "PTD";
     if (code == 0 && !options.wants_help && !c.device && !c.fhir && !compat && !is_envelope &&
-        !has_option(&options)) {
+        !left_option(&options)) {
         code = run_versions(&options, is_json);
         if (code >= 0)
             goto done;
@@ -317,7 +354,9 @@ int cmd_mapping(int argc, char **argv)
     is_right = is_right && !is_json;
     if (code == 0 && !options.wants_help && !compat)
         compat = options.settings.connector_compat;
-    if (code == 0 && (options.wants_help || !is_right || has_option(&options))) {
+    if (code == 0 && (options.wants_help || !is_right || left_option(&options))) {
+        if (!options.wants_help)
+            tell_wrong(&options, &c, compat, is_envelope);
         (void)fputs(usage, options.wants_help ? stdout : stderr);
         code = options.wants_help ? 0 : 2;
     } else if (code == 0) {

@@ -81,6 +81,8 @@ static void check_against(void *ctx, struct vg_slice type_name, struct vg_slice 
     if (!t && !value_name.ptr) {
         for (t = fhir_mapping_first(d->fhir_mapping); t; t = t->next)
             vg_buf_printf(&list, "%s%.*s", list.len ? ", " : "", VG_FMT(t->type_name));
+        if (list.len == 0)
+            vg_buf_put(&list, VG_SLICE("none"));
         mapping_error_add(&d->warnings, at,
                           "the FHIR mapping has no template for type '%.*s'; it has: %.*s",
                           VG_FMT(type_name), VG_FMT(vg_buf_slice(&list)));

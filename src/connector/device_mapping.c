@@ -22,9 +22,9 @@
 
 #include <stdio.h>
 
-#define MATCHES_MAX 1024 /* measurements that one template may make of one message */
+#define MATCHES_MAX 10000 /* measurements that one template may make of one message */
 #define TEMPLATES_MAX 1000
-#define VALUES_MAX 20000 /* JSON values of a message */
+#define VALUES_MAX 200000 /* JSON values of a message */
 
 enum field {
     FIELD_DEVICE,

@@ -25,7 +25,7 @@ typedef void device_mapping_see(void *ctx, struct vg_slice type_name, struct vg_
                                 const struct vg_json *at);
 void device_mapping_each(const struct device_mapping *mapping, device_mapping_see *see, void *ctx);
 
-#define DEVICE_MAPPING_STEPS_MAX 1000000u /* nodes that one message's expressions may look at */
+#define DEVICE_MAPPING_STEPS_MAX 4000000u /* nodes that one message's expressions may look at */
 
 /* One thing that went wrong with a message. */
 struct device_mapping_error {

@@ -374,6 +374,14 @@ static const struct {
      "hr 12 10:00:00Z hr=1;", NULL},
     {"a blank device id", "CalculatedContent", USUAL VALUE, "{\"hr\":1,\"id\":\"  \"," T "}",
      "!connector.missing_value", NULL},
+    {"a device id of Unicode's blanks", "CalculatedContent", USUAL VALUE,
+     "{\"hr\":1,\"id\":\" \\u00a0\\u0085 \\u2003\\u3000\"," T "}", "!connector.missing_value",
+     NULL},
+    {"a device id with blanks and more", "CalculatedContent", USUAL VALUE,
+     "{\"hr\":1,\"id\":\"\\u00a0a\"," T "}",
+     "hr \xc2\xa0"
+     "a 10:00:00Z hr=1;",
+     NULL},
     {"a truth as a required value", "CalculatedContent", USUAL VALUE,
      "{\"hr\":true,\"id\":\"a\"," T "}", "hr a 10:00:00Z hr=true;", "hr a 10:00:00Z hr=True;"},
     {"a real number's zeros", "CalculatedContent", USUAL VALUE, "{\"hr\":65.50,\"id\":\"a\"," T "}",
@@ -517,7 +525,7 @@ static void test_budget(void)
     CHECK(strcmp(mapping ? apply(mapping, "[1]") : "", "!none") == 0);
     for (int i = 0; i < 60; i++) /* a chain: every level scans all below it */
         vg_buf_printf(&body, "[");
-    for (int i = 0; i < 19000; i++)
+    for (int i = 0; i < 80000; i++)
         vg_buf_printf(&body, i ? ",1" : "1");
     for (int i = 0; i < 60; i++)
         vg_buf_printf(&body, "]");
@@ -525,6 +533,45 @@ static void test_budget(void)
     CHECK(strcmp(mapping ? apply(mapping, body.ptr) : "", "!jsonpath.budget") == 0);
     vg_buf_fini(&body);
     vg_arena_fini(&arena);
+}
+
+/* An hour's readings, one a second, in one message. */
+static void test_many_matches(void)
+{
+    static const char *const matches[] = {"\"$.Body.r[*]\"", "\"$..[?(@.v)]\"",
+                                          "{\"value\":\"Body.r[]\",\"language\":\"JmesPath\"}"};
+    struct vg_buf body;
+
+    vg_buf_init(&body, 0);
+    vg_buf_printf(&body, "{\"id\":\"a\",\"r\":[");
+    for (int i = 0; i < 3600; i++)
+        vg_buf_printf(&body, "%s{\"v\":%d,\"t\":\"2026-03-14T10:%02d:%02dZ\"}", i ? "," : "", i,
+                      i / 60, i % 60);
+    vg_buf_printf(&body, "]}");
+    for (size_t k = 0; k < sizeof(matches) / sizeof(matches[0]); k++) {
+        struct vg_buf text;
+        const struct device_mapping *mapping;
+        size_t count = 0;
+
+        CHECK_ROW(matches[k]);
+        vg_arena_init(&arena, 0);
+        vg_buf_init(&text, 0);
+        vg_buf_printf(&text,
+                      "\"typeName\":\"x\",\"typeMatchExpression\":%s,\"deviceIdExpression\":"
+                      "\"$.Body.id\",\"timestampExpression\":\"$.matchedToken.t\",\"values\":[{"
+                      "\"valueName\":\"v\",\"valueExpression\":\"$.matchedToken.v\"}]",
+                      matches[k]);
+        vg_buf_put_byte(&text, 0);
+        mapping = load(collection("CalculatedContent", text.ptr), NULL);
+        vg_buf_put_byte(&body, 0);
+        for (const char *at = mapping ? apply(mapping, body.ptr) : ""; (at = strchr(at, ';')); at++)
+            count++;
+        body.len--;
+        CHECK(count == 3600);
+        vg_buf_fini(&text);
+        vg_arena_fini(&arena);
+    }
+    vg_buf_fini(&body);
 }
 
 static void test_ward_mapping(void)
@@ -705,6 +752,7 @@ int main(void)
     RUN(test_every_error_is_told);
     RUN(test_apply);
     RUN(test_budget);
+    RUN(test_many_matches);
     RUN(test_ward_mapping);
     RUN(test_reference_measurements);
     RUN(test_reference_validation);

@@ -15,7 +15,23 @@ const struct measurement_value *measurement_get(const struct measurement *m, str
 
 bool measurement_is_blank(struct vg_slice text)
 {
-    return vg_slice_trim(text).len == 0;
+    /* White space beyond ASCII: U+0085, 00A0, 1680, 2000 to 200A, 2028, 2029, 202F, 205F, 3000. */
+    static const char *const spaces[] = {"\xc2\x85", "\u00a0", "\u1680", "\u2000", "\u2001",
+                                         "\u2002",   "\u2003", "\u2004", "\u2005", "\u2006",
+                                         "\u2007",   "\u2008", "\u2009", "\u200a", "\u2028",
+                                         "\u2029",   "\u202f", "\u205f", "\u3000"};
+    size_t count = sizeof(spaces) / sizeof(spaces[0]);
+
+    for (text = vg_slice_trim(text); text.len > 0; text = vg_slice_trim(text)) {
+        size_t i = 0;
+
+        while (i < count && !vg_slice_starts(text, vg_slice_of(spaces[i])))
+            i++;
+        if (i == count)
+            return false;
+        text = vg_slice_from(text, strlen(spaces[i]));
+    }
+    return true;
 }
 
 static void put_text(struct vg_buf *out, struct vg_slice text)

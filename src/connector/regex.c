@@ -470,6 +470,25 @@ static void parse_alternatives(struct compiler *c)
     }
 }
 
+/* (?i) and the like, where the pattern begins: they hold for all of it. */
+static void take_inline_flags(struct compiler *c)
+{
+    const char *at = c->at + 2;
+
+    if (c->end - c->at < 4 || memcmp(c->at, "(?", 2) != 0)
+        return;
+    while (at < c->end && (*at == 'i' || *at == 'm' || *at == 's'))
+        at++;
+    if (at >= c->end || *at != ')' || at == c->at + 2)
+        return; /* something else: refused, or read, where groups are */
+    for (c->at += 2; c->at < at; c->at++) {
+        c->re->ignores_case |= *c->at == 'i';
+        c->is_multiline |= *c->at == 'm';
+        c->is_dotall |= *c->at == 's';
+    }
+    c->at++;
+}
+
 enum vg_status regex_compile(struct vg_arena *arena, struct vg_slice pattern, struct vg_slice flags,
                              const struct regex **ret_regex, struct vg_err *err)
 {
@@ -479,6 +498,7 @@ enum vg_status regex_compile(struct vg_arena *arena, struct vg_slice pattern, st
 
     if (!re)
         return vg_fail(err, VG_REJECT, "connector.memory", 0, "no memory for a regular expression");
+    take_inline_flags(&c);
     for (size_t i = 0; i < flags.len; i++) {
         switch (flags.ptr[i]) {
         case 'i':

@@ -1,7 +1,8 @@
 /* regex.h -- the regular expressions of JSONPath's =~, in time linear in the text.
  *
  * The part of .NET's syntax that has no memory: alternation, groups, * + ? {n,m} (lazy forms too:
- * only whether it matches is asked), classes, \d \w \s \b ^ $ \A \z. Flags i m s x; i folds ASCII.
+ * only whether it matches is asked), classes, \d \w \s \b ^ $ \A \z. Flags i m s x, also (?ims)
+ * where the pattern begins; i folds ASCII.
  * Back-references and look-around are refused when the mapping is loaded.
  */
 #ifndef VG_CONNECTOR_REGEX_H

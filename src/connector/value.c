@@ -253,6 +253,11 @@ bool value_decimal(struct vg_slice text, bool is_medtech, char out[static 40], s
     }
     if (whole + fraction == 0)
         return false;
+    /* The reference's decimals have 96 bits. */
+    if (is_medtech &&
+        (whole > 29 ||
+         (whole == 29 && memcmp(out + (out[0] == '-'), "79228162514264337593543950335", 29) > 0)))
+        return false;
     if (!is_medtech && i < text.len && (text.ptr[i] == 'e' || text.ptr[i] == 'E')) {
         size_t digits = 0;
 

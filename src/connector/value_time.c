@@ -235,7 +235,8 @@ static bool cut_month(struct vg_slice *text, int *ret)
     return false;
 }
 
-static void cut_weekday(struct vg_slice *text)
+/* 0 is Sunday; -1: there is none. */
+static int cut_weekday(struct vg_slice *text)
 {
     struct vg_slice word = {text->ptr, word_length(*text)};
 
@@ -245,8 +246,9 @@ static void cut_weekday(struct vg_slice *text)
             *text = vg_slice_from(*text, word.len);
             (void)cut_char(text, ',');
             (void)cut_blanks(text);
-            return;
+            return i;
         }
+    return -1;
 }
 
 /* Blanks, a comma or a hyphen between the parts of a date with a month's name. */
@@ -259,12 +261,11 @@ static void cut_gap(struct vg_slice *text)
 }
 
 /* yyyy-MM-dd, yyyy/MM/dd, MM/dd/yyyy, MM-dd-yyyy, dd MMM yyyy, MMM dd, yyyy */
-static bool cut_day(struct vg_slice *text, int64_t *ret_us)
+static bool cut_date(struct vg_slice *text, int64_t *ret_us)
 {
     int first, second, third, month;
     char separator;
 
-    cut_weekday(text);
     if (cut_month(text, &month)) {
         cut_gap(text);
         if (!cut_number(text, 2, &first))
@@ -291,6 +292,17 @@ static bool cut_day(struct vg_slice *text, int64_t *ret_us)
     if (first > 999)
         return third < 100 && make_day(first, second, third, ret_us);
     return third > 999 && first < 100 && make_day(third, first, second, ret_us);
+}
+
+/* A day that is not on the weekday it names is no day: nobody knows which of both is wrong. */
+static bool cut_day(struct vg_slice *text, int64_t *ret_us)
+{
+    int weekday = cut_weekday(text);
+
+    /* 0001-01-01, the first day that can be made, is a Monday. */
+    return cut_date(text, ret_us) &&
+           (weekday < 0 ||
+            (*ret_us / VG_DAY_US - vg_date_days(1, 1, 1) + 1) % 7 == (int64_t)weekday);
 }
 
 /* hh:mm[:ss[.f]][ AM|PM], in ticks of the day. */
