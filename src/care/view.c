@@ -552,7 +552,7 @@ enum vg_status care_patient(struct care *care, struct vg_slice patient_id, int64
     pthread_mutex_lock(&care->read_lock);
     st = put_row(care->reader, patient_id, &arena, &w, &record, err);
     if (st == VG_OK) {
-        static const char *const parts[] = {"news2", "model", "vitals"};
+        static const char *const parts[] = {"news2", "model", "vitals", "rejected"};
 
         for (size_t i = 0; i < sizeof(parts) / sizeof(parts[0]); i++) {
             const struct vg_json *part = vg_json_get(record, parts[i]);

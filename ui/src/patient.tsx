@@ -13,6 +13,12 @@ import type { PatientPage, Point, Row } from './types';
 
 const hours = signal(24);
 
+/** Why a value was rejected (docs/records.md). */
+const REJECTED: Record<string, string> = {
+  range: 'no living body has it', probe: 'the lead or probe is off', pair: 'the two pressures contradict each other',
+  flat: 'the line or the device stands still', jump: 'far from the minute before, not yet confirmed',
+};
+
 const PARTS: Record<string, string> = {
   respiration: 'Respiration', spo2: 'Oxygen saturation', oxygen: 'Air or oxygen', systolic: 'Systolic blood pressure',
   pulse: 'Pulse', consciousness: 'Consciousness', temperature: 'Temperature',
@@ -147,6 +153,9 @@ function OnePatient({ id }: { id: string }) {
         </div>
       </div>
       {row.ended && <p class="notice" role="status" data-testid="ended">Monitoring ended at {dayClock(row.ended)}. The patient is not on the board; a new vital sign brings the patient back.</p>}
+      {data.rejected?.map((v) => (
+        <p class="notice" key={v.code} data-testid="rejected">Not counted: {v.name} <b>{number(v.value, 1)} {unitText(v.unit)}</b> at {clock(v.time)}, {REJECTED[v.reason] ?? v.reason}. The value before it stands until it expires. Look at the patient.</p>
+      ))}
       {error && <Failure text={`Not up to date: ${error}`} retry={reload} />}
       <div class="columns">
         <div class="main-column">

@@ -33,6 +33,7 @@ export type PatientPage = {
   news2: { low: number; high: number; complete: boolean; singleThree?: boolean; band: string; parts: Part[] } | null;
   model: { name: string; version: string; probability: number; horizonHours: number; band: string; contributions: { vital: string; value: number; text: string }[] } | null;
   vitals: (Vital & { code: string })[];
+  rejected: (Vital & { code: string; reason: string })[] | null;
   series: Record<string, { name: string; unit: string; points: Point[] }>;
   scores: [number, number, number, number | null][];
   flags: Flag[]; items: Item[];
