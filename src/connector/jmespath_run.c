@@ -1058,6 +1058,14 @@ static const struct vg_json *integer_result(struct run *run, bool has_overflow, 
     return has_overflow && !run->is_medtech ? out_of_range(run) : make_integer(run, result);
 }
 
+/* What is no finite number was never measured. The reference makes Infinity and NaN of it. */
+static const struct vg_json *real_result(struct run *run, double result)
+{
+    return isfinite(result) || run->is_medtech
+               ? make_real(run, result)
+               : stop(run, "jmespath.range", "a result that is no finite number");
+}
+
 static const struct vg_json *call_add(ARGS)
 {
     struct value_number a = number_of(args[0].value), b = number_of(args[1].value);
@@ -1066,7 +1074,7 @@ static const struct vg_json *call_add(ARGS)
 
     (void)count;
     if (!a.is_integer || !b.is_integer)
-        return make_real(run, a.real + b.real);
+        return real_result(run, a.real + b.real);
     has_overflow = __builtin_add_overflow(a.integer, b.integer, &result);
     return integer_result(run, has_overflow, result);
 }
@@ -1079,7 +1087,7 @@ static const struct vg_json *call_subtract(ARGS)
 
     (void)count;
     if (!a.is_integer || !b.is_integer)
-        return make_real(run, a.real - b.real);
+        return real_result(run, a.real - b.real);
     has_overflow = __builtin_sub_overflow(a.integer, b.integer, &result);
     return integer_result(run, has_overflow, result);
 }
@@ -1092,7 +1100,7 @@ static const struct vg_json *call_multiply(ARGS)
 
     (void)count;
     if (!a.is_integer || !b.is_integer)
-        return make_real(run, a.real * b.real);
+        return real_result(run, a.real * b.real);
     has_overflow = __builtin_mul_overflow(a.integer, b.integer, &result);
     return integer_result(run, has_overflow, result);
 }
@@ -1113,7 +1121,7 @@ static const struct vg_json *call_divide(ARGS)
     } else if (is_zero && !run->is_medtech) {
         return stop(run, "jmespath.range", "a division by zero");
     }
-    return make_real(run, a.real / b.real);
+    return real_result(run, a.real / b.real);
 }
 
 static const struct vg_json *call_pow(ARGS)
@@ -1123,7 +1131,7 @@ static const struct vg_json *call_pow(ARGS)
 
     (void)count;
     if (!a.is_integer || !b.is_integer || (!run->is_medtech && b.integer < 0))
-        return make_real(run, result);
+        return real_result(run, result);
     result = rint(result); /* to even from the middle: nobody changes the rounding mode */
     if (!(result >= -9223372036854775808.0 && result < 9223372036854775808.0))
         return out_of_range(run);
