@@ -274,7 +274,7 @@ def check(vigil, model_dir, kind, rows):
 def main():
     vigil = sys.argv[1]
     models = [pathlib.Path(m) for m in sys.argv[2:]] or [
-        m for m in (SOURCE / "models/sepsis-vitals", SOURCE / "models/sepsis-full") if m.exists()]
+        m for m in (SOURCE / "models/sepsis-vitals",) if m.exists()]
     cases = [("made up", list(made_up_patients()))]
     if REAL.exists():
         cases.append(("real", list(real_patients())))
