@@ -18,6 +18,14 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
+/* libmosquitto 2.0 forgets a packet that it was making when its socket went away (seen rarely,
+ * under load, in its own allocations); the leak checker would call that ours. */
+const char *__lsan_default_suppressions(void);
+const char *__lsan_default_suppressions(void)
+{
+    return "leak:libmosquitto.so\n";
+}
+
 #define BROKER "/usr/sbin/mosquitto"
 #define PASSWD "/usr/bin/mosquitto_passwd"
 #define DEADLINE_S 40
