@@ -105,8 +105,15 @@ class Patient:
             if key == "fio2":
                 values = np.where((values > 0) & (values <= 1), values * 100, values)
             values[~((values >= low) & (values <= high))] = NAN
-            self.series[key] = values.astype(np.float32).astype(float)
             self.series[key + " exact"] = values
+        # What contradicts itself is an artefact (docs/running-models.md). Hours are too far apart for the other rules.
+        systolic, diastolic = self.series["systolic exact"], self.series["diastolic exact"]
+        is_artefact = systolic - diastolic < 5
+        systolic[is_artefact] = diastolic[is_artefact] = NAN
+        is_artefact = (self.series["pulse exact"] == 0) & ~(np.isnan(self.series["spo2 exact"]) & np.isnan(systolic))
+        self.series["pulse exact"][is_artefact] = NAN
+        for key in VITALS | LABS:
+            self.series[key] = self.series[key + " exact"].astype(np.float32).astype(float)
 
     def samples(self, key, now, hours):
         """Ages and values of the samples younger than `hours`, newest first."""
