@@ -46,8 +46,8 @@
 #include <stdio.h>
 #include <stdlib.h>
 
-#define LOG_PAGES_USUAL 8192 /* 64 MiB: then it is copied */
-#define LOG_PAGES_MAX 65536  /* 512 MiB: then the writer helps, and waits */
+#define LOG_PAGES_USUAL 32768 /* 256 MiB: then it is copied; a page that changed often, once */
+#define LOG_PAGES_MAX 65536   /* 512 MiB: then the writer helps, and waits */
 #define STATEMENTS_MAX 200
 
 static const char *const migrations[] = {
@@ -433,7 +433,7 @@ static void run_group(struct sqlite_engine *engine, struct job *jobs)
 static enum vg_status transact(void *self, fhir_work *work, void *ctx, struct vg_err *err)
 {
     struct sqlite_engine *engine = self;
-    struct job job = {.work = work, .ctx = ctx}, *jobs;
+    struct job job = {.work = work, .ctx = ctx, .moved = PTHREAD_COND_INITIALIZER}, *jobs;
 
     (void)pthread_mutex_lock(&engine->queue_lock);
     if (engine->last)
@@ -442,7 +442,7 @@ static enum vg_status transact(void *self, fhir_work *work, void *ctx, struct vg
         engine->first = &job;
     engine->last = &job;
     while (!job.is_done && engine->is_leading)
-        (void)pthread_cond_wait(&engine->queue_moved, &engine->queue_lock);
+        (void)pthread_cond_wait(&job.moved, &engine->queue_lock);
     if (!job.is_done) {
         jobs = engine->first; /* ours is among them */
         engine->first = engine->last = NULL;
@@ -451,13 +451,16 @@ static enum vg_status transact(void *self, fhir_work *work, void *ctx, struct vg
         run_group(engine, jobs);
         (void)pthread_mutex_lock(&engine->queue_lock);
         engine->is_leading = false;
-        for (struct job *one = jobs, *next; one; one = next) {
-            next = one->next; /* its owner may be gone once it is done */
+        for (struct job *one = jobs; one; one = one->next) {
             one->is_done = true;
+            (void)pthread_cond_signal(&one->moved);
         }
-        (void)pthread_cond_broadcast(&engine->queue_moved);
+        /* The next leader alone: all the others would only wait again. */
+        if (engine->first)
+            (void)pthread_cond_signal(&engine->first->moved);
     }
     (void)pthread_mutex_unlock(&engine->queue_lock);
+    (void)pthread_cond_destroy(&job.moved);
     if (job.status != VG_OK && err)
         *err = job.err;
     return job.status;
@@ -630,7 +633,6 @@ static void engine_close(void *self)
     (void)pthread_cond_destroy(&engine->log_moved);
     (void)pthread_mutex_destroy(&engine->queue_lock);
     (void)pthread_mutex_destroy(&engine->reader_lock);
-    (void)pthread_cond_destroy(&engine->queue_moved);
     (void)pthread_cond_destroy(&engine->reader_free);
     free(engine);
 }
@@ -648,7 +650,6 @@ static enum vg_status engine_open(const struct fhir_config *config, void **ret_s
     (void)pthread_cond_init(&engine->log_moved, NULL);
     (void)pthread_mutex_init(&engine->queue_lock, NULL);
     (void)pthread_mutex_init(&engine->reader_lock, NULL);
-    (void)pthread_cond_init(&engine->queue_moved, NULL);
     (void)pthread_cond_init(&engine->reader_free, NULL);
     vg_map_init(&engine->terms);
     (void)snprintf(engine->path, sizeof(engine->path), "%s", config->path);

@@ -1,7 +1,7 @@
 /* rest.c -- FHIR's REST interface at /fhir: a request's way in and its answer's way out.
  *
  * A handler of the HTTP server runs in the loop's thread and only copies the request into a job: a
- * search may take milliseconds and a write waits for its fsync. Sixteen workers run the jobs;
+ * search may take milliseconds and a write waits for its fsync. FHIR_WORKERS run the jobs;
  * writes that run at the same time share one fsync in the engine. The reply is posted back to the
  * loop. A full queue is answered 503 at once.
  *

@@ -12,7 +12,7 @@
 #include "fhir/access_int.h"
 #include "fhir/engine.h"
 
-#define FHIR_WORKERS 16
+#define FHIR_WORKERS 32
 #define FHIR_JOBS_MAX 1024
 
 struct fhir_rest {

@@ -44,6 +44,7 @@ struct job {
     enum vg_status status;
     struct vg_err err;
     bool is_done;
+    pthread_cond_t moved; /* it is done, or it is to lead */
     struct job *next;
 };
 
@@ -52,7 +53,6 @@ struct sqlite_engine {
     struct vg_slice base_url;
 
     pthread_mutex_t queue_lock; /* guards the queue and is_leading */
-    pthread_cond_t queue_moved;
     struct job *first, *last;
     bool is_leading;
 
