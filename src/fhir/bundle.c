@@ -206,16 +206,6 @@ static enum vg_status refuse_entry(struct fhir_issue *issue, struct vg_err *err,
                        "entry %zu: %s", index, why);
 }
 
-static bool version_parse(struct vg_slice etag, uint64_t *ret_version)
-{
-    etag = vg_slice_trim(etag);
-    if (vg_slice_starts(etag, VG_SLICE("W/")))
-        etag = vg_slice_from(etag, 2);
-    if (etag.len > 2 && etag.ptr[0] == '"' && etag.ptr[etag.len - 1] == '"')
-        etag = (struct vg_slice){etag.ptr + 1, etag.len - 2};
-    return vg_slice_to_u64(etag, ret_version) && *ret_version > 0;
-}
-
 /* "Patient", "Patient/1", "Patient?identifier=…", with or without our base. */
 static bool url_cut(struct fhir_store *store, struct vg_slice url, unsigned *ret_type,
                     struct vg_slice *ret_id, struct vg_slice *ret_query)
@@ -305,6 +295,10 @@ static enum vg_status entry_parse(struct bundle *bundle, const struct vg_json *n
                    : query.ptr || !fhir_id_is_ok(op->id))
         return refuse_entry(issue, err, index, 400, "value", ".request.url",
                             "the url does not fit the method", bundle->arena);
+    if (is_post && none_exist.ptr && none_exist.len == 0)
+        return refuse_entry(issue, err, index, 400, "value", ".request.ifNoneExist",
+                            "ifNoneExist is empty: what must not exist is not known",
+                            bundle->arena);
     if (is_post)
         op->query = none_exist;
     else if (is_found)
@@ -315,9 +309,7 @@ static enum vg_status entry_parse(struct bundle *bundle, const struct vg_json *n
 
     if (st != VG_OK)
         return st;
-    if (if_match.len && !version_parse(if_match, &op->if_match))
-        return refuse_entry(issue, err, index, 400, "value", ".request.ifMatch",
-                            "ifMatch must be one version, as W/\"3\"", bundle->arena);
+    op->if_matches = vg_slice_trim(if_match);
     entry->op = op;
     bundle->has_writes = true;
     return VG_OK;
@@ -342,18 +334,20 @@ static enum vg_status read_one(struct bundle *bundle, void *view, const struct e
     struct fhir_found_list found = {0};
     struct fhir_resource one = {0};
     struct fhir_current current;
-    uint64_t version = 0, known = 0;
+    uint64_t version = 0;
     enum vg_status st;
 
     id = vg_slice_cut(&rest, '/');
     word = vg_slice_cut(&rest, '/');
-    if (word.len && (!vg_slice_is(word, "_history") || !vg_slice_to_u64(rest, &version)))
+    if (word.len && !vg_slice_is(word, "_history"))
         return fhir_refuse(issue, err, 400, "not-supported", (struct vg_slice){0},
                            "this read is not supported inside a Bundle");
     if (!fhir_access_allows(bundle->access, 'r', type))
         return fhir_refuse(issue, err, 403, "forbidden", (struct vg_slice){0},
                            "the token's scopes do not allow this");
-    if (version) {
+    if (word.len && (!vg_slice_to_u64(rest, &version) || version == 0)) {
+        st = VG_END; /* a version that is no number of ours never was */
+    } else if (version) {
         st = store->engine->versions(view, type, id, version, bundle->arena, &found, err);
         if (st == VG_OK)
             one = found.items[0].resource;
@@ -376,8 +370,7 @@ static enum vg_status read_one(struct bundle *bundle, void *view, const struct e
         return st;
     *ret_reading = (struct reading){200, fhir_mask(bundle->arena, type, one.body), one.version,
                                     one.last_updated_us};
-    if (entry->if_none_match.len && version_parse(entry->if_none_match, &known) &&
-        known == one.version) {
+    if (fhir_etags_have(entry->if_none_match, one.version)) {
         ret_reading->http_status = 304;
         ret_reading->body = (struct vg_slice){0};
     }

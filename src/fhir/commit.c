@@ -299,6 +299,15 @@ static enum vg_status find_one(struct fhir_ops *ops, void *view, unsigned type,
 
     if (!two.ptr)
         return full(err);
+    for (struct vg_slice rest = query; rest.len;) {
+        struct vg_slice pair = vg_slice_cut(&rest, '&');
+
+        /* How to show what was found is no part of a condition, and would change what it finds. */
+        if (fhir_list_has("_after,_count,_elements,_include,_revinclude,_sort,_summary,_total",
+                          vg_slice_cut(&pair, '=')))
+            return fhir_refuse(ops->issue, err, 400, "not-supported", (struct vg_slice){0},
+                               "a condition has search parameters only");
+    }
     if (!memchr(query.ptr, '=', query.len))
         return fhir_refuse(ops->issue, err, 400, "value", (struct vg_slice){0},
                            "a condition must name a search parameter and its value");
@@ -400,6 +409,52 @@ static enum vg_status refuse_version(struct fhir_ops *ops, struct vg_err *err)
                        "the version that was asked for is not the current one");
 }
 
+/* One entity tag of a list, without W/ and quotes; false: it has none. */
+static bool etag_cut(struct vg_slice *list, struct vg_slice *ret_tag)
+{
+    struct vg_slice tag = vg_slice_trim(vg_slice_cut(list, ','));
+
+    if (vg_slice_starts(tag, VG_SLICE("W/")))
+        tag = vg_slice_from(tag, 2);
+    *ret_tag = tag;
+    if (tag.len < 3 || tag.ptr[0] != '"' || tag.ptr[tag.len - 1] != '"')
+        return false;
+    *ret_tag = (struct vg_slice){tag.ptr + 1, tag.len - 2};
+    return !memchr(ret_tag->ptr, '"', ret_tag->len);
+}
+
+bool fhir_etags_have(struct vg_slice list, uint64_t version)
+{
+    struct vg_slice tag;
+    uint64_t number;
+
+    while (list.len) {
+        (void)etag_cut(&list, &tag);
+        if (vg_slice_is(tag, "*") || (vg_slice_to_u64(tag, &number) && number == version))
+            return true;
+    }
+    return false;
+}
+
+bool fhir_etags_are_ok(struct vg_slice list)
+{
+    struct vg_slice tag;
+
+    if (vg_slice_is(vg_slice_trim(list), "*"))
+        return true;
+    while (list.len)
+        if (!etag_cut(&list, &tag))
+            return false;
+    return true;
+}
+
+static bool has_version(const struct fhir_op *op, bool is_there, uint64_t version)
+{
+    if (op->if_match && (!is_there || version != op->if_match))
+        return false;
+    return op->if_matches.len == 0 || (is_there && fhir_etags_have(op->if_matches, version));
+}
+
 /* The body of a patched update is made of what is there now. */
 static enum vg_status patch(struct fhir_ops *ops, struct fhir_op *op, void *view,
                             struct vg_err *err)
@@ -414,7 +469,7 @@ static enum vg_status patch(struct fhir_ops *ops, struct fhir_op *op, void *view
         return fhir_refuse(ops->issue, err, old.key ? 410 : 404, old.key ? "deleted" : "not-found",
                            (struct vg_slice){0},
                            old.key ? "the resource was deleted" : "there is no such resource");
-    if (op->if_match && old.version != op->if_match)
+    if (!has_version(op, true, old.version))
         return refuse_version(ops, err);
     st = fhir_patch(ops->arena, old.body, op->patch, &op->body, ops->issue, err);
     if (st == VG_OK)
@@ -436,8 +491,7 @@ static enum vg_status apply(struct fhir_ops *ops, struct fhir_op *op, void *view
 
     if (st != VG_OK)
         return st;
-    if ((op->if_match && (!is_there || old.version != op->if_match)) ||
-        (op->is_if_none_match && is_there))
+    if (!has_version(op, is_there, old.version) || (op->is_if_none_match && is_there))
         return refuse_version(ops, err);
     if (op->what == FHIR_OP_CREATE && old.key)
         return vg_fail(err, VG_RETRY, "fhir.id", 0, "a new id was taken already");

@@ -17,11 +17,12 @@
 
 #define FHIR_RESOURCE_BYTES_MAX (8u << 20)
 #define FHIR_ID_BYTES_MAX 64u
-#define FHIR_COUNT_USUAL 50u /* _count when none is given */
-#define FHIR_COUNT_MAX 1000u /* more is cut to this */
-#define FHIR_VALUES_MAX 200u /* OR values of one search parameter */
-#define FHIR_FILTERS_MAX 32u /* AND filters of one search */
-#define FHIR_CHAIN_MAX 200u  /* targets that a chained search may name */
+#define FHIR_COUNT_USUAL 50u  /* _count when none is given */
+#define FHIR_COUNT_MAX 1000u  /* more is cut to this */
+#define FHIR_VALUES_MAX 1000u /* OR values of one search parameter */
+#define FHIR_TARGETS_MAX 16u  /* types that an id alone is tried for */
+#define FHIR_FILTERS_MAX 32u  /* AND filters of one search */
+#define FHIR_CHAIN_MAX 10000u /* targets that a chained search may name */
 #define FHIR_BUNDLE_ENTRIES_MAX 10000u
 #define FHIR_SCRATCH_BYTES_MAX ((size_t)512 << 20)
 
@@ -76,7 +77,7 @@ bool fhir_time_parse(struct vg_slice text, struct fhir_span *ret_span,
                      enum fhir_precision *ret_precision, bool *ret_has_zone);
 
 /* A decimal and half of its last digit's place: 100 -> 0.5, 100.00 -> 0.005, 1e2 -> 50. */
-bool fhir_number_parse(struct vg_slice text, double *ret_value, double *ret_half);
+bool fhir_number_parse(struct vg_slice text, double *ret_value, double *ret_from, double *ret_to);
 
 /* ---- search parameters (search_params.c) ---- */
 
@@ -247,7 +248,7 @@ struct fhir_value {
     bool has_system,
         has_code; /* "sys|code" TT, "code" FT, "|code" TT with empty system, "sys|" TF */
     struct fhir_span span;
-    double number, half;
+    double number, from, to; /* from and to: what its precision covers, to excluded */
     struct vg_slice unit_system, unit;
     bool has_unit_system;
     struct fhir_value *beside; /* composite: the next part's value */
@@ -268,7 +269,7 @@ struct fhir_filter {
     const struct fhir_param_view *param;
     enum fhir_modifier modifier;
     struct fhir_value *values; /* any of these */
-    size_t value_count;
+    size_t value_count, capacity;
 };
 
 struct fhir_include {
@@ -416,6 +417,7 @@ struct fhir_op {
     struct vg_slice full_url;   /* bundle: what others call it */
     const struct vg_json *root; /* bundle: the parsed resource, for the references in it */
     uint64_t if_match;          /* 0 = any */
+    struct vg_slice if_matches; /* as a header lists them, one must fit; empty = any */
     bool is_if_none_match;      /* update: only if there is none */
     bool needs_body_id;         /* update: the body must say its id */
 
@@ -439,6 +441,11 @@ struct fhir_ops {
     size_t failed;        /* index of the refused one */
     struct vg_map *names; /* private: fullUrl -> op */
 };
+
+/* Is this version one of `W/"1", "2"`, or is it "*"? Compared weakly. */
+bool fhir_etags_have(struct vg_slice list, uint64_t version);
+/* False: no list of entity tags at all. */
+bool fhir_etags_are_ok(struct vg_slice list);
 
 /* Before the transaction: everything that needs no look into the store. */
 VG_CHECK enum vg_status fhir_ops_prepare(struct fhir_ops *ops, struct vg_err *err);

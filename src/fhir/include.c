@@ -6,6 +6,9 @@
 #include "base/map.h"
 #include "fhir/engine.h"
 
+#define INCLUDED_MAX 10000u /* that one _revinclude leads to */
+#define TOGETHER_MAX 200u   /* matches that one search asks for */
+
 struct including {
     struct fhir_store *store;
     void *view;
@@ -104,17 +107,16 @@ static void revinclude(struct including *in, const struct fhir_include *include,
         values[i].text =
             vg_arena_printf(in->arena, "%.*s/%.*s", VG_FMT(in->results->resources[first + i].type),
                             VG_FMT(in->results->resources[first + i].id));
-    *query = (struct fhir_query){.type = include->type,
-                                 .count = FHIR_COUNT_MAX,
-                                 .sort = FHIR_SORT_UPDATED,
-                                 .filter_count = 1};
-    query->filters[0] = (struct fhir_filter){include->param, FHIR_PLAIN, values, count};
+    *query = (struct fhir_query){
+        .type = include->type, .count = INCLUDED_MAX, .sort = FHIR_SORT_UPDATED, .filter_count = 1};
+    query->filters[0] =
+        (struct fhir_filter){.param = include->param, .values = values, .value_count = count};
     in->status = in->store->engine->search(in->view, query, in->arena, &found, in->err);
     if (in->status == VG_OK && found.has_more)
         in->status = fhir_refuse(issue, in->err, 400, "too-costly", VG_SLICE("_revinclude"),
                                  "_revinclude leads to more than %u resources: ask for a smaller "
                                  "_count",
-                                 FHIR_COUNT_MAX);
+                                 INCLUDED_MAX);
     for (size_t i = 0; i < found.count && in->status == VG_OK; i++) {
         const struct fhir_resource *one = &found.items[i].resource;
         struct vg_slice name =
@@ -163,8 +165,8 @@ enum vg_status fhir_include_all(struct fhir_store *store, void *view,
         size_t step;
 
         for (size_t i = 0; i < results->match_count && in.status == VG_OK; i += step) {
-            step = results->match_count - i < FHIR_VALUES_MAX ? results->match_count - i
-                                                              : FHIR_VALUES_MAX;
+            step =
+                results->match_count - i < TOGETHER_MAX ? results->match_count - i : TOGETHER_MAX;
             revinclude(&in, &query->revincludes[n], i, step, issue);
         }
     }

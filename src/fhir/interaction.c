@@ -50,24 +50,14 @@ static bool http_date_parse(struct vg_slice text, int64_t *ret_us)
 }
 
 /* If-None-Match decides alone where it is given. */
-static bool is_not_modified(const struct fhir_job *job, int64_t updated_us)
+static bool is_not_modified(const struct fhir_job *job, uint64_t version, int64_t updated_us)
 {
-    struct vg_slice list = job->if_none_match;
-    struct vg_slice own = vg_slice_from(vg_slice_of(job->etag), 2);
     int64_t since_us;
 
-    if (list.len == 0)
+    if (job->if_none_match.len == 0)
         return job->if_modified_since.len && http_date_parse(job->if_modified_since, &since_us) &&
                updated_us / VG_SECOND_US <= since_us / VG_SECOND_US;
-    while (list.len) {
-        struct vg_slice tag = vg_slice_trim(vg_slice_cut(&list, ','));
-
-        if (vg_slice_starts(tag, VG_SLICE("W/")))
-            tag = vg_slice_from(tag, 2);
-        if (vg_slice_is(tag, "*") || vg_slice_eq(tag, own))
-            return true;
-    }
-    return false;
+    return fhir_etags_have(job->if_none_match, version);
 }
 
 /* _elements and _summary of one resource: the words are those of a search. */
@@ -109,7 +99,7 @@ static void send_resource(struct fhir_job *job, struct fhir_resource *resource)
         fhir_job_outcome(job, 410, "deleted", (struct vg_slice){0}, "the resource was deleted");
         return;
     }
-    if (is_not_modified(job, resource->last_updated_us)) {
+    if (is_not_modified(job, resource->version, resource->last_updated_us)) {
         job->http_status = 304;
         return;
     }
@@ -343,26 +333,13 @@ void fhir_run_lastn(struct fhir_job *job)
 
 /* ---- writing ---- */
 
-/* W/"3": one version. */
 static bool take_if_match(struct fhir_job *job, struct fhir_op *op)
 {
-    struct vg_slice tag = vg_slice_trim(job->if_match);
-
-    if (tag.len == 0)
+    op->if_matches = vg_slice_trim(job->if_match);
+    if (fhir_etags_are_ok(op->if_matches))
         return true;
-    if (vg_slice_starts(tag, VG_SLICE("W/")))
-        tag = vg_slice_from(tag, 2);
-    if (tag.len > 2 && tag.ptr[0] == '"' && tag.ptr[tag.len - 1] == '"') {
-        tag = (struct vg_slice){tag.ptr + 1, tag.len - 2};
-        if (!memchr(tag.ptr, '"', tag.len)) {
-            /* A version that is no number of ours is not the current one. */
-            if (!vg_slice_to_u64(tag, &op->if_match) || op->if_match == 0)
-                op->if_match = UINT64_MAX;
-            return true;
-        }
-    }
     fhir_job_outcome(job, 400, "value", (struct vg_slice){0},
-                     "If-Match must be one version, as W/\"3\"");
+                     "If-Match must be *, or versions as W/\"3\"");
     return false;
 }
 
@@ -421,7 +398,11 @@ void fhir_run_create(struct fhir_job *job)
 {
     struct fhir_op op = {.what = FHIR_OP_CREATE, .query = job->if_none_exist};
 
-    write(job, &op);
+    if (job->if_none_exist.ptr && job->if_none_exist.len == 0)
+        fhir_job_outcome(job, 400, "required", (struct vg_slice){0},
+                         "If-None-Exist is empty: what must not exist is not known");
+    else
+        write(job, &op);
 }
 
 void fhir_run_update(struct fhir_job *job)
@@ -449,6 +430,7 @@ void fhir_run_conditional_update(struct fhir_job *job)
 {
     struct fhir_op op = {.what = FHIR_OP_UPDATE, .query = job->query};
 
+    op.is_if_none_match = vg_slice_is(vg_slice_trim(job->if_none_match), "*");
     if (job->query.len == 0)
         fhir_job_outcome(job, 400, "required", (struct vg_slice){0},
                          "an update needs an id, or a condition that finds it");

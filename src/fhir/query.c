@@ -108,7 +108,8 @@ static bool parse_quantity(struct parsing *in, struct vg_slice text, bool has_un
     struct vg_slice rest = text, number = cut(&rest, '|');
 
     value->prefix = take_prefix(&number);
-    if (!fhir_number_parse(number, &value->number, &value->half) || (rest.ptr && !has_unit))
+    if (!fhir_number_parse(number, &value->number, &value->from, &value->to) ||
+        (rest.ptr && !has_unit))
         return false;
     if (rest.ptr) {
         struct vg_slice system = cut(&rest, '|');
@@ -117,8 +118,10 @@ static bool parse_quantity(struct parsing *in, struct vg_slice text, bool has_un
         value->unit_system = unescape(in->arena, system);
         value->unit = unescape(in->arena, rest);
     }
-    if (value->prefix == FHIR_AP)
-        value->half = fmax(fabs(value->number) * 0.1, value->half);
+    if (value->prefix == FHIR_AP) {
+        value->from = fmin(value->from, value->number - fabs(value->number) * 0.1);
+        value->to = fmax(value->to, value->number + fabs(value->number) * 0.1);
+    }
     return true;
 }
 
@@ -143,7 +146,7 @@ static bool parse_date(struct vg_slice text, struct fhir_value *value)
 static enum vg_status add_value(struct parsing *in, const struct fhir_param *param,
                                 struct fhir_value value, struct fhir_filter *filter)
 {
-    if (filter->value_count == FHIR_VALUES_MAX)
+    if (filter->value_count == filter->capacity)
         return bad(in, param->name, "too many values");
     filter->values[filter->value_count++] = value;
     return VG_OK;
@@ -276,8 +279,6 @@ static enum vg_status parse_value(struct parsing *in, const struct fhir_param_vi
     if (param->kind == FHIR_TOKEN) {
         if (!value.has_code && !value.has_system)
             return VG_OK;
-        if (value.has_system && !value.has_code && fhir_type_is_series(in->query->type))
-            return bad(in, param->name, "a system without a code is not searched for here");
     }
     return add_value(in, param, value, filter);
 }
@@ -330,6 +331,7 @@ static enum vg_status parse_chain(struct parsing *in, const struct fhir_param *p
     struct vg_slice rest = vg_slice_of(param->target ? param->target
                                        : only_type   ? fhir_type_name(only_type)
                                                      : "Patient");
+    struct vg_slice modifier = inner, name = vg_slice_cut(&modifier, ':');
     bool is_known = false;
 
     while (rest.len) {
@@ -338,20 +340,23 @@ static enum vg_status parse_chain(struct parsing *in, const struct fhir_param *p
         size_t count = 0;
         enum vg_status st;
 
-        if ((only_type && type != only_type) || !fhir_param_find(type, inner))
+        if ((only_type && type != only_type) || !fhir_param_find(type, name))
             continue;
         is_known = true;
         st = in->chain->find(in->chain->ctx, type, inner, text, &references, &count, in->issue,
                              in->err);
         if (st != VG_OK)
             return st;
-        for (size_t i = 0; i < count; i++) {
-            if (filter->value_count == FHIR_VALUES_MAX)
-                return fhir_refuse(in->issue, in->err, 400, "too-costly", vg_slice_of(param->name),
-                                   "parameter %s: the chain leads to more than %u resources",
-                                   param->name, FHIR_VALUES_MAX);
-            filter->values[filter->value_count++] = (struct fhir_value){.text = references[i]};
-        }
+        struct fhir_value *values =
+            vg_arena_alloc(in->arena, (filter->value_count + count + 1) * sizeof(*values));
+
+        if (!values)
+            return full(in);
+        if (filter->value_count)
+            memcpy(values, filter->values, filter->value_count * sizeof(*values));
+        filter->values = values;
+        for (size_t i = 0; i < count; i++)
+            values[filter->value_count++] = (struct fhir_value){.text = references[i]};
     }
     if (!is_known)
         return fhir_refuse(in->issue, in->err, 400, "not-supported", vg_slice_of(param->name),
@@ -390,8 +395,8 @@ static enum vg_status add_code_of(struct parsing *in, const struct fhir_filter *
     code = fhir_param_find(query->type, name);
     if (!code || query->filter_count == FHIR_FILTERS_MAX)
         return VG_OK;
-    query->filters[query->filter_count++] =
-        (struct fhir_filter){code, FHIR_PLAIN, composite->values, composite->value_count};
+    query->filters[query->filter_count++] = (struct fhir_filter){
+        .param = code, .values = composite->values, .value_count = composite->value_count};
     return VG_OK;
 }
 
@@ -401,8 +406,12 @@ static enum vg_status parse_values(struct parsing *in, unsigned only_type, struc
 {
     struct vg_slice rest = text;
     enum vg_status st = VG_OK;
+    size_t max = FHIR_TARGETS_MAX; /* an id alone may be one of any of these */
 
-    filter->values = vg_arena_alloc(in->arena, FHIR_VALUES_MAX * sizeof(*filter->values));
+    for (size_t i = 0; i < text.len; i++)
+        max += text.ptr[i] == ',' ? FHIR_TARGETS_MAX : 0;
+    filter->capacity = max < FHIR_VALUES_MAX ? max : FHIR_VALUES_MAX;
+    filter->values = vg_arena_alloc(in->arena, filter->capacity * sizeof(*filter->values));
     if (!filter->values)
         return full(in);
     while (st == VG_OK && rest.len) {
@@ -436,9 +445,7 @@ static enum vg_status parse_filter(struct parsing *in, struct vg_slice name, str
     if (inner.ptr && filter.modifier != FHIR_PLAIN)
         return bad(in, view->param->name, "a chain goes through a reference itself");
     if (inner.ptr) {
-        filter.values = vg_arena_alloc(in->arena, FHIR_VALUES_MAX * sizeof(*filter.values));
-        st = filter.values ? parse_chain(in, view->param, only_type, inner, text, &filter)
-                           : full(in);
+        st = parse_chain(in, view->param, only_type, inner, text, &filter);
     } else {
         st = parse_values(in, only_type, text, &filter);
     }

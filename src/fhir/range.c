@@ -145,16 +145,22 @@ bool fhir_time_parse(struct vg_slice text, struct fhir_span *ret_span,
     return true;
 }
 
-bool fhir_number_parse(struct vg_slice text, double *ret_value, double *ret_half)
+/* mantissa times ten to the power, as exactly as a double can say it. */
+static double scaled(double mantissa, int64_t power)
 {
-    double value;
+    return power < 0 ? mantissa / pow(10.0, (double)-power) : mantissa * pow(10.0, (double)power);
+}
+
+bool fhir_number_parse(struct vg_slice text, double *ret_value, double *ret_from, double *ret_to)
+{
+    double value, mantissa = 0;
     int64_t exponent = 0;
     int decimals = 0;
-    bool after_point = false;
+    bool after_point = false, has_exponent = false;
 
     if (text.len == 0 || text.len > 64 || !vg_slice_to_double(text, &value) || !isfinite(value))
         return false;
-    for (size_t i = 0; i < text.len; i++) {
+    for (size_t i = 0; i < text.len && !has_exponent; i++) {
         char c = text.ptr[i];
 
         if (c == 'e' || c == 'E') {
@@ -164,15 +170,23 @@ bool fhir_number_parse(struct vg_slice text, double *ret_value, double *ret_half
                 rest = vg_slice_from(rest, 1);
             if (!vg_slice_to_i64(rest, &exponent) || exponent > 400 || exponent < -400)
                 return false;
-            break;
-        }
-        if (c == '.')
+            has_exponent = true;
+        } else if (c == '.') {
             after_point = true;
-        else if (after_point && c >= '0' && c <= '9')
-            decimals++;
+        } else if (c >= '0' && c <= '9') {
+            mantissa = mantissa * 10 + (c - '0');
+            decimals += after_point;
+        }
     }
+    /* "1e2" is 95 to 105: one digit before an exponent does not stand for the decade. */
+    if (has_exponent && decimals == 0) {
+        mantissa *= 10;
+        decimals = 1;
+    }
+    if (text.ptr[0] == '-')
+        mantissa = -mantissa;
     *ret_value = value;
-    if (ret_half)
-        *ret_half = 0.5 * pow(10.0, (double)(exponent - decimals));
+    *ret_from = scaled(mantissa * 10 - 5, exponent - decimals - 1);
+    *ret_to = scaled(mantissa * 10 + 5, exponent - decimals - 1);
     return true;
 }

@@ -400,6 +400,7 @@ static struct fhir_job *job_make(struct fhir_rest *rest, struct vg_http_request 
 {
     struct fhir_job *job = calloc(1, sizeof(*job));
     struct vg_slice auth = vg_http_header(request, "Authorization");
+    struct vg_slice none_exist = vg_slice_trim(vg_http_header(request, "If-None-Exist"));
 
     if (!job)
         return NULL;
@@ -422,9 +423,12 @@ static struct fhir_job *job_make(struct fhir_rest *rest, struct vg_http_request 
         copy(job, vg_http_header(request, "If-Match"), &job->if_match) &&
         copy(job, vg_http_header(request, "If-None-Match"), &job->if_none_match) &&
         copy(job, vg_http_header(request, "If-Modified-Since"), &job->if_modified_since) &&
-        copy(job, vg_http_header(request, "If-None-Exist"), &job->if_none_exist) &&
-        copy(job, vg_slice_from(vg_http_path(request), sizeof("/fhir") - 1), &job->path))
+        copy(job, none_exist, &job->if_none_exist) &&
+        copy(job, vg_slice_from(vg_http_path(request), sizeof("/fhir") - 1), &job->path)) {
+        if (none_exist.ptr && none_exist.len == 0)
+            job->if_none_exist = VG_SLICE(""); /* there, and empty */
         return job;
+    }
     job_free(job);
     return NULL;
 }

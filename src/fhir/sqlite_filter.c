@@ -8,6 +8,8 @@
 
 #include <stdarg.h>
 
+#define REFERENCES_EACH_MAX 20 /* more are looked up together */
+
 void sql_put(struct sql *sql, const char *text)
 {
     vg_buf_put(&sql->text, vg_slice_of(text));
@@ -104,10 +106,12 @@ static void emit_token(struct sql *sql, const struct fhir_path *path, int64_t ke
     bool is_code = sql_is_code_role(path);
 
     if (!value->has_code && is_code) {
-        sql_emit(
-            sql,
-            "% IN (SELECT key FROM timeline WHERE type=# AND patient=0 AND code>0 AND system=#)",
-            sql->key, (int64_t)sql->type, sql_term(sql, value->system));
+        /* No table has it in an order that would help: asked of the text. */
+        if (sql_term(sql, value->system) == TERM_UNKNOWN)
+            sql_put(sql, "0");
+        else
+            sql_emit(sql, "fhir_has_system((SELECT body FROM resource WHERE key=%),#,#,$)",
+                     sql->key, (int64_t)sql->type, key, value->system);
     } else if (!value->has_code) {
         sql_emit(sql, "% IN (SELECT key FROM token WHERE path=# AND system=#)", sql->key, key,
                  sql_term(sql, value->system));
@@ -220,7 +224,7 @@ void sql_emit_string(struct sql *sql, enum fhir_modifier modifier, const struct 
 /* On the columns of `n`, a row of quantity. */
 static void emit_number(struct sql *sql, const struct fhir_value *value)
 {
-    double from = value->number - value->half, to = value->number + value->half;
+    double from = value->from, to = value->to;
 
     switch (value->prefix) {
     case FHIR_EQ:
@@ -416,10 +420,53 @@ static void emit_own(struct sql *sql, const struct fhir_filter *filter,
     sql_emit(sql, "%.id=$", sql->resource, id);
 }
 
+void sql_emit_list(struct sql *sql, const struct fhir_filter *filter, bool is_term)
+{
+    sql_put(sql, " IN (");
+    for (size_t i = 0; i < filter->value_count; i++) {
+        sql_put(sql, i ? "," : "");
+        if (is_term)
+            sql_emit(sql, "#", sql_term(sql, filter->values[i].text));
+        else
+            sql_emit(sql, "$", filter->values[i].text);
+    }
+    sql_put(sql, ")");
+}
+
+/* Between two of `count` alternatives. In groups: SQLite takes no expression that is too deep. */
+static void emit_or(struct sql *sql, size_t count)
+{
+    sql_put(sql, count == 0 ? "" : count % 50 ? " OR " : ") OR (");
+}
+
+/* Many references, as a chain finds them: what points at any of them is found once. */
+static void emit_references(struct sql *sql, const struct fhir_filter *filter)
+{
+    for (size_t p = 0; p < filter->param->path_count; p++) {
+        const struct fhir_path *path = filter->param->paths[p];
+
+        sql_put(sql, p ? " OR " : " AND (");
+        if (path->role == FHIR_ROLE_PATIENT) {
+            sql_emit(sql,
+                     "% IN (SELECT key FROM timeline WHERE type=# AND code=0 AND span IN (0,1)"
+                     " AND patient",
+                     sql->key, (int64_t)sql->type);
+            sql_emit_list(sql, filter, true);
+            sql_put(sql, ") OR ");
+        }
+        sql_emit(sql, "% IN (SELECT key FROM token WHERE path=# AND text", sql->key,
+                 (int64_t)path->key);
+        sql_emit_list(sql, filter, false);
+        sql_put(sql, ")");
+    }
+    sql_put(sql, filter->param->path_count ? ")" : " AND 0");
+}
+
 /* " AND (any value at any path)" */
 void sql_emit_filter(struct sql *sql, const struct fhir_filter *filter)
 {
     bool is_first = true;
+    size_t count = 0;
 
     if (filter->modifier == FHIR_MISSING) {
         int64_t view = filter->param - fhir_views;
@@ -429,22 +476,27 @@ void sql_emit_filter(struct sql *sql, const struct fhir_filter *filter)
                  (int64_t)!wants_missing);
         return;
     }
-    sql_put(sql, filter->modifier == FHIR_NOT ? " AND NOT (" : " AND (");
+    if (filter->param->param->kind == FHIR_REFERENCE && filter->modifier == FHIR_PLAIN &&
+        filter->value_count > REFERENCES_EACH_MAX && !sql_is_special(filter, "_compartment")) {
+        emit_references(sql, filter);
+        return;
+    }
+    sql_put(sql, filter->modifier == FHIR_NOT ? " AND NOT ((" : " AND ((");
     for (size_t v = 0; v < filter->value_count; v++) {
         const struct fhir_value *value = &filter->values[v];
 
         if (filter->param->param->kind == FHIR_SPECIAL || sql_is_own_compartment(sql, filter)) {
-            sql_put(sql, is_first ? "" : " OR ");
+            emit_or(sql, count++);
             is_first = false;
             emit_own(sql, filter, value);
         }
         for (size_t p = 0; p < filter->param->path_count; p++) {
-            sql_put(sql, is_first ? "" : " OR ");
+            emit_or(sql, count++);
             is_first = false;
             emit_value(sql, filter, p, value);
         }
     }
-    sql_put(sql, is_first ? "0)" : ")");
+    sql_put(sql, is_first ? "0))" : "))");
 }
 
 /* Something of another type points at this resource and passes a filter. */

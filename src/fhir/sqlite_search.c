@@ -68,6 +68,9 @@ static int leads(const struct sql *sql, const struct fhir_filter *filter)
         }
         return param->is_selective ? 4 : 2;
     case FHIR_STRING:
+        if (filter->value_count * filter->param->path_count > COMBINATIONS_MAX)
+            return 0;
+        return param->is_selective ? 4 : 2;
     case FHIR_URI:
         return param->is_selective ? 4 : 2;
     case FHIR_DATE:
@@ -148,7 +151,12 @@ static void emit_rest(struct sql *sql)
     for (size_t i = 0; i < sql->query->filter_count; i++) {
         const struct fhir_filter *filter = &sql->query->filters[i];
 
-        if (filter == sql->patients || filter == sql->codes || filter == sql->values)
+        /* The one code of $lastn is told by its text alone: the filter knows its system. */
+        if (filter == sql->patients || (filter == sql->codes && !sql->query->only_code))
+            continue;
+        /* Many driving values lead by their texts: the filter knows their systems. */
+        if (filter == sql->values &&
+            filter->value_count * filter->param->path_count <= COMBINATIONS_MAX)
             continue;
         sql_emit_filter(sql, filter);
     }
@@ -272,6 +280,40 @@ static void emit_other_ways(struct sql *sql, bool is_page)
     }
 }
 
+/* Too many patients times codes for a select each: all of them in one, sorted afterwards. */
+static void emit_many(struct sql *sql, const struct fhir_filter *codes, bool is_page)
+{
+    bool has_system = false;
+
+    sql_emit(sql, "SELECT DISTINCT % s, d.key k FROM timeline d", sort_column(sql));
+    if (needs_resource(sql))
+        sql_put(sql, " CROSS JOIN resource r ON r.key=d.key");
+    sql_emit(sql, " WHERE d.type=# AND d.span IN (0,1) AND d.patient", (int64_t)sql->type);
+    if (sql->patients)
+        sql_emit_list(sql, sql->patients, true);
+    else
+        sql_put(sql, "=0");
+    if (codes) {
+        sql_put(sql, " AND d.code IN (");
+        for (size_t i = 0; i < codes->value_count * codes->param->path_count; i++) {
+            const struct fhir_value *value = &codes->values[i / codes->param->path_count];
+
+            sql_emit(sql, i ? ",#" : "#",
+                     sql_code_column(sql, codes->param->paths[i % codes->param->path_count],
+                                     value->text));
+            has_system |= value->has_system;
+        }
+        sql_put(sql, ")");
+    } else {
+        sql_emit(sql, " AND d.code=#", sql->query->only_code);
+    }
+    if (has_system)
+        sql_emit_filter(sql, codes);
+    emit_rest(sql);
+    if (is_page)
+        emit_page(sql);
+}
+
 static void emit_timelines(struct sql *sql, bool is_page)
 {
     const struct fhir_query *query = sql->query;
@@ -282,9 +324,7 @@ static void emit_timelines(struct sql *sql, bool is_page)
     bool is_first = true;
 
     if (patient_count * value_count * path_count * 2 > COMBINATIONS_MAX) {
-        sql->status = vg_fail(sql->err, VG_REJECT, "fhir.costly", 0,
-                              "%zu patients times %zu codes are more than one search may ask for",
-                              patient_count, value_count * path_count);
+        emit_many(sql, codes, is_page);
         return;
     }
     for (size_t n = 0; n < patient_count * value_count * path_count * 2; n++) {
@@ -309,16 +349,26 @@ static void emit_timelines(struct sql *sql, bool is_page)
 static void emit_values(struct sql *sql)
 {
     const struct fhir_filter *filter = sql->values;
-    bool is_first = true;
+    bool is_first = true, is_string = filter->param->param->kind == FHIR_STRING;
+    bool has_system = false;
 
-    for (size_t v = 0; v < filter->value_count; v++) {
+    for (size_t v = 0; v < filter->value_count; v++)
+        has_system |= filter->values[v].has_system;
+    has_system &= filter->value_count * filter->param->path_count <= COMBINATIONS_MAX;
+    for (size_t p = 0; p < filter->param->path_count && !is_string && !has_system; p++) {
+        sql_emit(sql, p ? " UNION " : "");
+        sql_emit(sql, "SELECT DISTINCT key FROM token t WHERE t.path=# AND t.text",
+                 (int64_t)filter->param->paths[p]->key);
+        sql_emit_list(sql, filter, false);
+    }
+    for (size_t v = 0; v < filter->value_count && (is_string || has_system); v++) {
         for (size_t p = 0; p < filter->param->path_count; p++) {
             const struct fhir_value *value = &filter->values[v];
             const struct fhir_path *path = filter->param->paths[p];
 
             sql_put(sql, is_first ? "" : " UNION ");
             is_first = false;
-            if (filter->param->param->kind == FHIR_STRING) {
+            if (is_string) {
                 sql_emit(sql, "SELECT DISTINCT key FROM string t WHERE t.path=# AND ",
                          (int64_t)path->key);
                 sql_emit_string(sql, filter->modifier, value);
@@ -526,6 +576,28 @@ static void sql_has(sqlite3_context *context, int count, sqlite3_value **values)
         sqlite3_result_int(context, fhir_index_has(&index, view));
 }
 
+/* fhir_has_system(body, type, path, system): 1 when a code at that path is of the system. */
+static void sql_has_system(sqlite3_context *context, int count, sqlite3_value **values)
+{
+    struct conn *conn = sqlite3_user_data(context);
+    const struct vg_json *root = body_of(conn, values[0]);
+    struct vg_slice system = {(const char *)sqlite3_value_text(values[3]),
+                              (size_t)sqlite3_value_bytes(values[3])};
+    struct fhir_index index = {0};
+    bool has = false;
+
+    (void)count;
+    if (!root || fhir_index_make(&conn->scratch, (unsigned)sqlite3_value_int(values[1]), root,
+                                 conn->engine->base_url, &index, NULL) != VG_OK) {
+        sqlite3_result_error_nomem(context);
+        return;
+    }
+    for (size_t i = 0; i < index.code_count && !has; i++)
+        has = (int64_t)index.codes[i].path->key == sqlite3_value_int64(values[2]) &&
+              !index.codes[i].has_any_system && vg_slice_eq(index.codes[i].system, system);
+    sqlite3_result_int(context, has);
+}
+
 /* fhir_sort(body): what the running search orders by. */
 static void sql_sort(sqlite3_context *context, int count, sqlite3_value **values)
 {
@@ -546,6 +618,8 @@ enum vg_status sqlite_functions_add(struct conn *conn, struct vg_err *err)
 {
     if (sqlite3_create_function_v2(conn->db, "fhir_has", 2, SQLITE_UTF8, conn, sql_has, NULL, NULL,
                                    NULL) != SQLITE_OK ||
+        sqlite3_create_function_v2(conn->db, "fhir_has_system", 4, SQLITE_UTF8, conn,
+                                   sql_has_system, NULL, NULL, NULL) != SQLITE_OK ||
         sqlite3_create_function_v2(conn->db, "fhir_sort", 1, SQLITE_UTF8, conn, sql_sort, NULL,
                                    NULL, NULL) != SQLITE_OK)
         return vg_db_fail(conn->db, err, "functions");

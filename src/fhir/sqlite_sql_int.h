@@ -41,6 +41,9 @@ bool sql_is_special(const struct fhir_filter *filter, const char *name);
 /* The resource that a compartment is named after is in it. */
 bool sql_is_own_compartment(const struct sql *sql, const struct fhir_filter *filter);
 
+/* " IN (the filter's references)", as texts or as terms. */
+void sql_emit_list(struct sql *sql, const struct fhir_filter *filter, bool is_term);
+
 /* On a row `t` of token or timeline. */
 void sql_emit_system(struct sql *sql, const struct fhir_value *value);
 /* On a row `t` of string. */

@@ -60,6 +60,11 @@ def writes(at, row):
     row("If-Match that fits", at.put(patient("p1", "p1", active=False), If_Match='W/"2"').status, 200)
     row("If-Match compares weakly", at.put(patient("p1", "p1", active=True), If_Match='"3"').status, 200)
     row("If-Match that does not fit is 412", refused(at.put(patient("p1"), If_Match='W/"1"'), 412), True)
+    row("If-Match may be a list", (at.put(patient("p1", "p1", active=False), If_Match='W/"1", W/"4"').status,
+                                   at.put(patient("p1", "p1", active=True), If_Match='W/"1", W/"2"').status), (200, 412))
+    row("If-Match: * wants that there is one", (at.put(patient("p1", "p1", active=True), If_Match="*").status,
+                                                at.put(patient("p-none"), If_Match="*").status), (200, 412))
+    row("If-Match that is no list of versions is 400", refused(at.put(patient("p1"), If_Match="5"), 400), True)
     row("If-Match on what is not there is 412", at.put(patient("p-none"), If_Match='W/"1"').status, 412)
     row("If-None-Match: * on what is there is 412", at.put(patient("p1"), If_None_Match="*").status, 412)
     with concurrent.futures.ThreadPoolExecutor(16) as pool:
@@ -74,6 +79,9 @@ def writes(at, row):
         (again.status, "active" in again.json, again.headers["etag"], again.headers["location"].endswith("/_history/1")), (200, False, 'W/"1"', True))
     at.create(patient(None, "c1"))
     row("of several is 412", refused(at("POST", "/Patient", patient(None, "c1"), If_None_Exist="identifier=urn:mrn|c1"), 412), True)
+    for name, condition in (("an empty one", ""), ("a blank one", " "), ("one without a value", "identifier="), ("one that sorts", "_sort=_id"),
+                            ("one that counts", "identifier=urn:mrn|c2&_summary=count")):
+        row(name + " is refused, and nothing is written", refused(at("POST", "/Patient", patient(None, "c2"), If_None_Exist=condition), 400), True)
     row("of a parameter that is unknown is refused", at("POST", "/Patient", patient(), If_None_Exist="nonsense=1").status, 400)
     with concurrent.futures.ThreadPoolExecutor(50) as pool:
         found = list(pool.map(lambda _: at("POST", "/Patient", patient(None, "race"), If_None_Exist="identifier=urn:mrn|race"), range(50)))
@@ -87,6 +95,7 @@ def writes(at, row):
     row("of one with the same id: 200", at("PUT", "/Patient?identifier=urn:mrn|u2", patient("u2", "u2", active=False)).status, 200)
     row("of one with another id: 400", refused(at("PUT", "/Patient?identifier=urn:mrn|u2", patient("other", "u2")), 400), True)
     row("of several: 412", refused(at("PUT", "/Patient?identifier=urn:mrn|c1", patient(None, "c1")), 412), True)
+    row("of one with If-None-Match: * is 412", at("PUT", "/Patient?identifier=urn:mrn|u2", patient(None, "u2"), If_None_Match="*").status, 412)
     row("conditional patch is refused openly", at("PATCH", "/Patient?identifier=1", "[]", Content_Type=PATCH).status, lambda c: 400 <= c < 500)
 
     row("DELETE is 204", at("DELETE", "/Patient/u2").status, 204)
@@ -266,6 +275,29 @@ def search(at, row):
     for query, want in (("component-code-value-quantity=8462-4$gt90", 1), ("component-code-value-quantity=8462-4$gt100", 0), ("combo-code=8480-6", 1),
                         ("code=8480-6", 0)):
         row(query, len(at("GET", "/Observation?_id=bp&" + query).ids()), want)
+    for n, digits in enumerate(("5.35", "5.45", "95", "105", "94")):
+        at("PUT", f"/Observation/pr{n}", json.dumps(pulse(f"pr{n}", "Patient/pr")).replace('"value": 72', '"value": ' + digits))
+    for value, want in (("5.4", ["pr0"]), ("1e2", ["pr2"]), ("1.0e2", ["pr2"]), ("95", ["pr2"]), ("ne5.4", ["pr1", "pr2", "pr3", "pr4"])):
+        row(f"value-quantity={value}: as precise as it is written", sorted(at("GET", "/Observation?patient=pr&value-quantity=" + value).ids()), want)
+    for n, coding in enumerate(([{"system": "urn:a", "code": "sc1"}], [{"code": "sc1"}], [{"system": "urn:b", "code": "sc1"}, {"system": "urn:a", "code": "sc2"}])):
+        at.put(pulse(f"sc{n}", "Patient/sc", code={"coding": coding}, at=f"2026-03-0{n + 1}"))
+    for query, want in (("code=urn:a|", ["sc0", "sc2"]), ("patient=sc&code=urn:b|", ["sc2"]), ("code=|sc1", ["sc1"]), ("code=urn:nobody|", []),
+                        ("code=urn:b|,|sc1", ["sc1", "sc2"])):
+        row(query, sorted(at("GET", "/Observation?" + query).ids()), want)
+    row("$lastn of system|code is not another system's", at("GET", "/Observation/$lastn?patient=sc&code=urn:a|sc1").ids(), ["sc0"])
+    row("a chain may have a modifier", [at("GET", "/Observation?code=8867-4&subject=Patient/s1&_count=1&patient." + c).ids() for c in
+                                        ("family:exact=M%C3%BCller", "family:exact=muller", "gender:not=female", "birthdate:missing=true")],
+        [["s9"], [], [], ["s9"]])
+    many = [r for n in range(450) for r in (patient(f"many{n}", gender="other"), pulse(f"many{n}", f"Patient/many{n}"))]
+    at("POST", "", bundle("transaction", *[{"resource": r, "request": {"method": "PUT", "url": f"{r['resourceType']}/{r['id']}"}} for r in many]))
+    row("a chain through many patients", at("GET", "/Observation?code=http://loinc.org|8867-4&patient.gender=other&_summary=count").json["total"], 450)
+    row("many patients by name", at("GET", "/Observation?_summary=count&patient=" + ",".join(f"many{n}" for n in range(450))).json["total"], 450)
+    seen, url = [], "/Observation?patient.gender=other&_count=99"
+    while url:
+        page = at("GET", url)
+        seen += page.ids()
+        url = page.link("next")
+    row("and its pages", (len(seen), len(set(seen))), (450, 450))
     slim = at("GET", "/Observation?_id=s1&_elements=valueQuantity").json["entry"][0]["resource"]
     row("_elements keeps what is mandatory, and says SUBSETTED", ("status" in slim, "effectiveDateTime" in slim, slim["meta"]["tag"][0]["code"]),
         (True, False, "SUBSETTED"))
@@ -314,6 +346,7 @@ def bundles(at, row):
             ("a stale ifMatch fails all with 412", [entry("PUT", "Patient/t9", patient("t9")), entry("PUT", "Patient/t2", patient("t2", active=True), ifMatch='W/"9"')], 412),
             ("a conditional reference to nobody fails all", [entry("PUT", "Patient/t9", patient("t9")),
                                                             entry("POST", "Observation", pulse(who="Patient?identifier=urn:mrn|nobody"))], 412),
+            ("an empty ifNoneExist fails all", [entry("PUT", "Patient/t9", patient("t9")), entry("POST", "Patient", patient(), ifNoneExist="")], 400),
             ("an entry without a request fails all", [{"resource": patient("t9")}], 400)):
         answer = at("POST", "", bundle("transaction", *entries))
         row(name, (answer.status, answer.json["resourceType"], at("GET", "/Patient/t9").status), (status, "OperationOutcome", 404))
@@ -334,6 +367,8 @@ def bundles(at, row):
     batch = at("POST", "", bundle("batch", entry("PUT", "Patient/b1", patient("b1")), entry("POST", "Patient", patient(gender="x")), entry("GET", "Patient/none"),
                                   entry("DELETE", "Patient/b-none"), entry("GET", "Patient/b1"), entry("HEAD", "Patient/b1")))
     entries = batch.json["entry"]
+    versions = at("POST", "", bundle("batch", *[entry("GET", f"Patient/b1/_history/{v}") for v in ("1", "0", "x")]))
+    row("a version that never was is 404 in a batch, too", [e["response"]["status"][:3] for e in versions.json["entry"]], ["200", "404", "404"])
     row("a batch is 200, each entry has its own status", (batch.status, [e["response"]["status"][:3] for e in entries]),
         (200, ["201", "400", "404", "204", "200", "200"]))
     row("errors of entries carry an outcome", entries[1]["response"]["outcome"]["resourceType"], "OperationOutcome")
