@@ -53,6 +53,38 @@ enum live_mode live_mode_in(const struct live_model *model, struct vg_slice unit
     return model->unit_count == 0 ? model->mode : model->elsewhere;
 }
 
+void live_count(struct live_model *model, double probability)
+{
+    vg_metric_add(model->said[isnan(probability)             ? 3
+                              : probability >= model->high   ? 2
+                              : probability >= model->medium ? 1
+                                                             : 0],
+                  1);
+}
+
+/* What a silent model would have said is judged before it is shown. The name is from a file: only
+ * what is harmless in a label. */
+static bool open_counters(struct live_model *model)
+{
+    static const char *const bands[4] = {"low", "medium", "high", "none"};
+    const struct model_card *card = model_card(model->model);
+    const char *harmless = "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789-_.";
+
+    if (strspn(card->name, harmless) != strlen(card->name) ||
+        strspn(card->version, harmless) != strlen(card->version))
+        return false;
+    for (int b = 0; b < 4; b++) {
+        char labels[200];
+
+        (void)snprintf(labels, sizeof(labels), "model=\"%s\",version=\"%s\",band=\"%s\"",
+                       card->name, card->version, bands[b]);
+        model->said[b] =
+            vg_counter("vigil_score_model_total",
+                       "Scores by model and band; none: its engine did not answer", labels);
+    }
+    return true;
+}
+
 /* ---- live.json ---- */
 
 static enum vg_status fail(struct vg_err *err, const char *what)
@@ -268,6 +300,9 @@ static enum vg_status read_files(struct live_model *model, int64_t history_max_u
         st = take_digest(model, err);
     if (st != VG_OK)
         return st;
+    if (!open_counters(model))
+        return vg_fail(err, VG_REJECT, "score.live", 0,
+                       "card.json: name and version are letters, digits, '-', '_' and '.'");
     card = model_card(model->model);
     width = model_features(model->model)->count;
     if (isnan(model->medium)) {

@@ -6,6 +6,7 @@
 #ifndef VG_SCORE_LIVE_H
 #define VG_SCORE_LIVE_H
 
+#include "base/metrics.h"
 #include "score/model.h"
 #include "score/served.h"
 
@@ -38,7 +39,8 @@ struct live_model {
     double medium, high; /* the card's, or live.json's */
     char digest[17];     /* of card.json and model.json */
     struct live_print print;
-    char trouble[256]; /* why the newest files are not in use; "" = they are */
+    struct vg_metric *said[4]; /* scores by band: low, medium, high; without an answer */
+    char trouble[256];         /* why the newest files are not in use; "" = they are */
 
     /* Room for the batch at hand; the owner locks. */
     float *rows;           /* LIVE_ROWS_MAX rows of the model's features */
@@ -73,5 +75,6 @@ bool live_trouble(const struct live *live, char out[static 256]);
 enum live_mode live_mode_in(const struct live_model *model, struct vg_slice unit);
 const char *live_mode_name(enum live_mode mode);
 const char *live_band(const struct live_model *model, double probability);
+void live_count(struct live_model *model, double probability); /* NaN: no answer */
 
 #endif

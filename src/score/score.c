@@ -466,10 +466,13 @@ static enum vg_status put_record(struct score_stage *stage, const struct evaluat
         st = scored_write(&scored, &stage->json, err);
     if (st == VG_OK)
         st = put_headers(stage, evaluation, err);
-    if (st == VG_OK)
-        stream_out_add(out, STREAM_SCORED, now_us, vg_slice_of(patient->id),
-                       vg_buf_slice(&stage->headers), vg_buf_slice(&stage->json));
-    return st;
+    if (st != VG_OK)
+        return st;
+    for (size_t m = 0; m < scored.model_count; m++)
+        live_count(scored.models[m].live, scored.models[m].probability);
+    stream_out_add(out, STREAM_SCORED, now_us, vg_slice_of(patient->id),
+                   vg_buf_slice(&stage->headers), vg_buf_slice(&stage->json));
+    return VG_OK;
 }
 
 /* Fills what the evaluations need, predicts all rows of a model in one call, puts out the records.
