@@ -109,6 +109,8 @@ static enum vg_status read_quoted(struct reader *r, struct vg_slice *ret)
 
             c = r->text.ptr[++r->at];
             hit = c ? strchr(from, c) : NULL;
+            if (!hit && (c == '\0' || !strchr("\\\"'/", c)))
+                return syntax(r, "expected one of b f n r t \\ \" ' / behind a backslash");
             c = hit ? to[hit - from] : c;
         }
         out[used++] = c;
