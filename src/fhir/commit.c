@@ -162,6 +162,11 @@ static void rewrite_tree(struct rewriting *in, const struct vg_json *node)
             target = op_named(in, child->text);
             if (target)
                 replace_by_op(in, child->source, target, "\"");
+            else if (vg_slice_is(child->name, "reference") &&
+                     vg_slice_starts(child->text, VG_SLICE("urn:uuid:")))
+                in->status =
+                    fhir_refuse(in->ops->issue, in->err, 400, "not-found", VG_SLICE("reference"),
+                                "a reference to urn:uuid names no entry of the Bundle");
         }
     }
 }

@@ -167,8 +167,11 @@ VG_CHECK enum vg_status fhir_index_make(struct vg_arena *arena, unsigned type,
                                         const struct vg_json *root, struct vg_slice base_url,
                                         struct fhir_index *ret_index, struct vg_err *err);
 
-/* Any row at one of the view's paths (also those that stand in roles). */
-bool fhir_index_has(const struct fhir_index *index, const struct fhir_param_view *view);
+/* Is there an element at one of the view's paths? Also one that has no row: a code that is only a
+ * text, a reference that is only a display. */
+VG_CHECK enum vg_status fhir_has_element(struct vg_arena *arena, const struct fhir_param_view *view,
+                                         const struct vg_json *root, struct vg_slice base_url,
+                                         bool *ret_has, struct vg_err *err);
 
 /* "Patient/p1" of "Patient/p1/_history/2" or "<base>/Patient/p1"; else the text as it is. */
 struct vg_slice fhir_reference_plain(struct vg_slice reference, struct vg_slice base_url);
@@ -310,10 +313,12 @@ struct fhir_query {
     struct fhir_sort_key sort_keys[FHIR_SORT_KEYS_MAX];
     size_t sort_key_count;
     bool is_descending;
+    int id_order;   /* of what is equal otherwise: 1 up, -1 down, 0 = as it comes */
     uint32_t count; /* page */
     bool wants_total, is_count_only;
     bool has_cursor;
     struct vg_slice cursor_text; /* _id; hexadecimal of sort_keys */
+    struct vg_slice cursor_id;   /* with an id_order, instead of the key */
     int64_t cursor_number, cursor_key;
     struct fhir_include includes[8], revincludes[8];
     size_t include_count, revinclude_count;

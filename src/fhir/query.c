@@ -528,7 +528,6 @@ static enum fhir_sort sort_of(const struct fhir_query *query)
     const char *second =
         query->sort_key_count == 2 ? query->sort_keys[1].param->param->name : "_id";
 
-    /* A second key only ever breaks ties, and `_id` says no more than that. */
     if (query->sort_key_count > 2 || strcmp(second, "_id") != 0)
         return FHIR_SORT_VALUES;
     if (strcmp(key->param->param->name, "_id") == 0)
@@ -565,6 +564,10 @@ static enum vg_status parse_sort(struct parsing *in, struct vg_slice name, struc
         return VG_OK;
     query->sort = sort_of(query);
     query->is_descending = query->sort != FHIR_SORT_VALUES && query->sort_keys[0].is_descending;
+    query->id_order = 0;
+    if (query->sort_key_count == 2 &&
+        (query->sort == FHIR_SORT_DATE || query->sort == FHIR_SORT_UPDATED))
+        query->id_order = query->sort_keys[1].is_descending ? -1 : 1;
     in->has_sort = true;
     echo(in, name, text);
     return VG_OK;
@@ -654,7 +657,7 @@ static enum vg_status parse_iterate(struct parsing *in, struct vg_slice name, st
                        "_include and _revinclude do not have this modifier");
 }
 
-/* "<number>_<key>", or "<id>_<key>": an id holds no '_'. */
+/* "<number>_<key>", "<number>_<id>" or "<id>_<key>": an id holds no '_'. */
 static enum vg_status parse_cursor(struct parsing *in, struct vg_slice name, struct vg_slice text)
 {
     struct fhir_query *query = in->query;
@@ -662,8 +665,7 @@ static enum vg_status parse_cursor(struct parsing *in, struct vg_slice name, str
 
     (void)name;
     query->cursor_text = vg_slice_cut(&rest, '_');
-    if (!vg_slice_to_i64(rest, &query->cursor_key))
-        return bad(in, "_after", "is not a page that was given out");
+    query->cursor_id = rest; /* or the key: the sort will say */
     query->has_cursor = true;
     return VG_OK;
 }
@@ -746,6 +748,12 @@ enum vg_status fhir_query_parse(struct vg_arena *arena, unsigned type, struct vg
     if (!in.has_sort && !in.has_updated && fhir_type_is_series(type) &&
         fhir_role_path(type, FHIR_ROLE_DATE))
         query->sort = FHIR_SORT_DATE;
+    if (query->has_cursor &&
+        (query->id_order ? !fhir_id_is_ok(query->cursor_id)
+                         : !vg_slice_to_i64(query->cursor_id, &query->cursor_key))) {
+        st = bad(&in, "_after", "is not a page that was given out");
+        goto done;
+    }
     if (query->has_cursor && query->sort != FHIR_SORT_ID && query->sort != FHIR_SORT_VALUES &&
         !vg_slice_to_i64(query->cursor_text, &query->cursor_number)) {
         st = bad(&in, "_after", "is not a page that was given out");

@@ -142,7 +142,8 @@ struct indexing {
     const struct fhir_path *path;
     unsigned datatype;
     struct fhir_index *index;
-    bool is_out_of_memory;
+    const struct fhir_param_view *wanted; /* NULL = none is looked for */
+    bool is_out_of_memory, has_wanted;
 };
 
 static struct fhir_index_row *row_add(struct indexing *in, bool is_code)
@@ -417,6 +418,25 @@ static const struct fhir_step *step_find(const struct fhir_step *steps, size_t c
                : NULL;
 }
 
+static bool is_in(const struct fhir_param_view *view, const struct fhir_path *path)
+{
+    for (size_t i = 0; i < view->path_count; i++)
+        if (view->paths[i] == path)
+            return true;
+    return false;
+}
+
+/* `patient` is a subject that is a Patient: a reference that names another type is none. */
+static bool may_be(const struct fhir_param_view *view, const struct vg_json *value)
+{
+    struct vg_slice reference = vg_json_get_text(value, "reference"), id;
+    unsigned type;
+
+    return view->param->kind != FHIR_REFERENCE || !view->param->target ||
+           !fhir_reference_cut(reference, &type, &id) ||
+           fhir_list_has(view->param->target, vg_slice_of(fhir_type_name(type)));
+}
+
 /* `part` is counted at the first array on the way. Recursion is as deep as the tree of steps. */
 static void walk(struct indexing *in, const struct fhir_step *steps, size_t count,
                  const struct vg_json *node, uint32_t part);
@@ -431,6 +451,7 @@ static void take(struct indexing *in, const struct fhir_step *step, const struct
     for (size_t i = 0; i < step->leaf_count; i++) {
         in->path = &fhir_paths[fhir_leaves[step->leaf + i].path];
         in->datatype = fhir_leaves[step->leaf + i].type;
+        in->has_wanted |= in->wanted && is_in(in->wanted, in->path) && may_be(in->wanted, value);
         index_value(in, value, part);
     }
     if (step->child_count)
@@ -488,27 +509,20 @@ enum vg_status fhir_index_make(struct vg_arena *arena, unsigned type, const stru
     return VG_OK;
 }
 
-static bool is_in(const struct fhir_param_view *view, const struct fhir_path *path)
+enum vg_status fhir_has_element(struct vg_arena *arena, const struct fhir_param_view *view,
+                                const struct vg_json *root, struct vg_slice base_url, bool *ret_has,
+                                struct vg_err *err)
 {
-    for (size_t i = 0; i < view->path_count; i++)
-        if (view->paths[i] == path)
-            return true;
-    return false;
-}
+    struct fhir_index index = {.span = {FHIR_NO_DATE, FHIR_NO_DATE}};
+    struct indexing in = {.arena = arena, .base_url = base_url, .index = &index, .wanted = view};
+    unsigned type = fhir_type_find(vg_slice_of(view->param->type));
+    const struct fhir_step_root *steps = &fhir_step_roots[type];
 
-bool fhir_index_has(const struct fhir_index *index, const struct fhir_param_view *view)
-{
-    for (size_t i = 0; i < index->count; i++)
-        if (is_in(view, index->rows[i].path))
-            return true;
-    for (size_t i = 0; i < index->code_count; i++)
-        if (is_in(view, index->codes[i].path))
-            return true;
-    for (size_t i = 0; i < view->path_count; i++)
-        if ((view->paths[i]->role == FHIR_ROLE_PATIENT && index->patient.len) ||
-            (view->paths[i]->role == FHIR_ROLE_DATE && index->span.low_us != FHIR_NO_DATE))
-            return true;
-    return false;
+    walk(&in, &fhir_steps[steps->first], steps->count, root, 0);
+    if (in.is_out_of_memory)
+        return vg_fail(err, VG_RETRY, "fhir.memory", 0, "no room for the index of one resource");
+    *ret_has = in.has_wanted || (view->path_count && view->paths[0]->is_exists);
+    return VG_OK;
 }
 
 /* ---- sorting ---- */

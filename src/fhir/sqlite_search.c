@@ -145,6 +145,17 @@ static const char *sort_column(const struct sql *sql)
     return "";
 }
 
+/* s: what is sorted by; k: the key; i: the id, where it decides between what is equal. */
+static const char *columns(const struct sql *sql)
+{
+    return sql->query->id_order ? "s,k,i" : "s,k";
+}
+
+static const char *id_column(const struct sql *sql)
+{
+    return sql->query->id_order ? ",r.id i" : "";
+}
+
 /* All that the way itself has not said. */
 static void emit_rest(struct sql *sql)
 {
@@ -175,13 +186,20 @@ static void emit_page(struct sql *sql)
     const char *than = query->is_descending ? "<" : ">";
     const char *way = query->is_descending ? " DESC" : "";
 
-    if (query->has_cursor && is_by_text(query))
+    const char *up_down = query->id_order < 0 ? " DESC" : "";
+
+    if (query->has_cursor && query->id_order)
+        sql_emit(sql, " AND (%%# OR (%=# AND r.id%$))", sort_column(sql), than,
+                 query->cursor_number, sort_column(sql), query->cursor_number,
+                 query->id_order < 0 ? "<" : ">", query->cursor_id);
+    else if (query->has_cursor && is_by_text(query))
         sql_emit(sql, " AND (%,%)%($,#)", sort_column(sql), sql->key, than, query->cursor_text,
                  query->cursor_key);
     else if (query->has_cursor)
         sql_emit(sql, " AND (%,%)%(#,#)", sort_column(sql), sql->key, than, query->cursor_number,
                  query->cursor_key);
-    sql_emit(sql, " ORDER BY 1%,2% LIMIT #", way, way, (int64_t)query->count + 1);
+    sql_emit(sql, " ORDER BY 1%,%% LIMIT #", way, query->id_order ? "3" : "2",
+             query->id_order ? up_down : way, (int64_t)query->count + 1);
 }
 
 /* Bounds on `low` that follow from the dates asked for, so that the range read ends there. */
@@ -225,7 +243,7 @@ static void emit_low_bounds(struct sql *sql, int span)
 
 static bool needs_resource(const struct sql *sql)
 {
-    if (sql->query->sort != FHIR_SORT_DATE || sql->query->has_count)
+    if (sql->query->sort != FHIR_SORT_DATE || sql->query->has_count || sql->query->id_order)
         return true;
     for (size_t i = 0; i < sql->query->filter_count; i++)
         if (sql->query->filters[i].param->param->kind == FHIR_SPECIAL ||
@@ -237,8 +255,8 @@ static bool needs_resource(const struct sql *sql)
 static void emit_timeline(struct sql *sql, int64_t patient, int64_t code, int span,
                           const struct fhir_value *code_value, bool is_page)
 {
-    sql_emit(sql, "SELECT % % s, d.key k FROM timeline d", code ? "DISTINCT" : "",
-             sort_column(sql));
+    sql_emit(sql, "SELECT % % s, d.key k% FROM timeline d", code ? "DISTINCT" : "",
+             sort_column(sql), id_column(sql));
     if (needs_resource(sql))
         sql_put(sql, " CROSS JOIN resource r ON r.key=d.key");
     sql_emit(sql, " WHERE d.type=# AND d.patient=# AND d.code=# AND d.span=#", (int64_t)sql->type,
@@ -263,9 +281,10 @@ static void emit_other_ways(struct sql *sql, bool is_page)
         sql->low = "r.low";
         sql->high = "r.high";
         sql_emit(sql,
-                 " UNION SELECT s,k FROM (SELECT DISTINCT % s, d.key k FROM token d"
+                 " UNION SELECT % FROM (SELECT DISTINCT % s, d.key k% FROM token d"
                  " CROSS JOIN resource r ON r.key=d.key WHERE d.path=# AND d.text IN (",
-                 sort_column(sql), (int64_t)patients->param->paths[p]->key);
+                 columns(sql), sort_column(sql), id_column(sql),
+                 (int64_t)patients->param->paths[p]->key);
         for (size_t i = 0; i < patients->value_count; i++)
             sql_emit(sql, i ? ",$" : "$", patients->values[i].text);
         sql_put(sql, ")");
@@ -285,7 +304,8 @@ static void emit_many(struct sql *sql, const struct fhir_filter *codes, bool is_
 {
     bool has_system = false;
 
-    sql_emit(sql, "SELECT DISTINCT % s, d.key k FROM timeline d", sort_column(sql));
+    sql_emit(sql, "SELECT DISTINCT % s, d.key k% FROM timeline d", sort_column(sql),
+             id_column(sql));
     if (needs_resource(sql))
         sql_put(sql, " CROSS JOIN resource r ON r.key=d.key");
     sql_emit(sql, " WHERE d.type=# AND d.span IN (0,1) AND d.patient", (int64_t)sql->type);
@@ -335,7 +355,7 @@ static void emit_timelines(struct sql *sql, bool is_page)
         if (value)
             code = sql_code_column(sql, codes->param->paths[rest % path_count], value->text);
         sql_put(sql, is_first ? "" : " UNION ");
-        sql_put(sql, "SELECT s,k FROM (");
+        sql_emit(sql, "SELECT % FROM (", columns(sql));
         emit_timeline(sql, sql->patients ? sql_term(sql, sql->patients->values[p].text) : 0, code,
                       (int)(n % 2), value, is_page);
         sql_put(sql, ")");
@@ -387,7 +407,7 @@ static void emit_inner(struct sql *sql, bool is_page)
         emit_timelines(sql, is_page);
         return;
     }
-    sql_emit(sql, "SELECT % s, % k FROM ", sort_column(sql), sql->key);
+    sql_emit(sql, "SELECT % s, % k% FROM ", sort_column(sql), sql->key, id_column(sql));
     if (sql->way == BY_VALUES) {
         sql_put(sql, "(");
         emit_values(sql);
@@ -434,15 +454,17 @@ static enum vg_status sql_prepare(struct sql *sql, sqlite3_stmt **ret_stmt)
 static enum vg_status search_page(struct sql *sql, struct fhir_found_list *ret_found)
 {
     const struct fhir_query *query = sql->query;
-    const char *way = query->is_descending ? " DESC" : "";
+    const char *way = query->is_descending ? " DESC" : "", *tie = query->id_order ? "i" : "k";
+    const char *tie_way = query->id_order == 0 ? way : query->id_order < 0 ? " DESC" : "";
     sqlite3_stmt *stmt = NULL;
     enum vg_status st;
 
-    sql_put(sql,
-            "SELECT q.s, r.key, r.id, r.version, r.updated_us, 0, r.body FROM (SELECT s,k FROM (");
+    sql_emit(sql,
+             "SELECT q.s, r.key, r.id, r.version, r.updated_us, 0, r.body FROM (SELECT % FROM (",
+             columns(sql));
     emit_inner(sql, true);
-    sql_emit(sql, ") ORDER BY s%,k% LIMIT #", way, way, (int64_t)query->count + 1);
-    sql_emit(sql, ") q CROSS JOIN resource r ON r.key=q.k ORDER BY q.s%,q.k%", way, way);
+    sql_emit(sql, ") ORDER BY s%,%% LIMIT #", way, tie, tie_way, (int64_t)query->count + 1);
+    sql_emit(sql, ") q CROSS JOIN resource r ON r.key=q.k ORDER BY q.s%,q.%%", way, tie, tie_way);
     st = sql_prepare(sql, &stmt);
     if (st != VG_OK)
         return st;
@@ -560,20 +582,20 @@ static struct vg_json *body_of(struct conn *conn, sqlite3_value *value)
     return fhir_parse(&conn->scratch, body, &root, &issue, NULL) == VG_OK ? root : NULL;
 }
 
-/* fhir_has(body, view): 1 when the resource has a value for that parameter. */
+/* fhir_has(body, view): 1 when the resource has an element for that parameter. */
 static void sql_has(sqlite3_context *context, int count, sqlite3_value **values)
 {
     struct conn *conn = sqlite3_user_data(context);
     const struct fhir_param_view *view = &fhir_views[sqlite3_value_int64(values[1])];
     const struct vg_json *root = body_of(conn, values[0]);
-    struct fhir_index index;
+    bool has = false;
 
     (void)count;
-    if (!root || fhir_index_make(&conn->scratch, fhir_type_find(vg_slice_of(view->param->type)),
-                                 root, conn->engine->base_url, &index, NULL) != VG_OK)
+    if (!root ||
+        fhir_has_element(&conn->scratch, view, root, conn->engine->base_url, &has, NULL) != VG_OK)
         sqlite3_result_error_nomem(context);
     else
-        sqlite3_result_int(context, fhir_index_has(&index, view));
+        sqlite3_result_int(context, has);
 }
 
 /* fhir_has_system(body, type, path, system): 1 when a code at that path is of the system. */

@@ -418,6 +418,9 @@ static enum vg_status next_page(const struct fhir_query *query, const struct fhi
                   arena, "%.*s%s_after=%.*s_%" PRId64, VG_FMT(query->self), amp,
                   VG_FMT(query->sort == FHIR_SORT_ID ? last->resource.id : last->sort_text),
                   last->key)
+        : query->id_order
+            ? vg_arena_printf(arena, "%.*s%s_after=%" PRId64 "_%.*s", VG_FMT(query->self), amp,
+                              last->sort_number, VG_FMT(last->resource.id))
             : vg_arena_printf(arena, "%.*s%s_after=%" PRId64 "_%" PRId64, VG_FMT(query->self), amp,
                               last->sort_number, last->key);
     if (!results->next_query.ptr)
@@ -702,6 +705,7 @@ enum vg_status fhir_lastn_in(struct fhir_store *store, void *view, struct vg_sli
     query->sort = FHIR_SORT_DATE;
     query->is_descending = true;
     query->has_cursor = false;
+    query->id_order = 0;
     query->count = max;
     query->is_count_only = query->wants_total = false;
     st = collect(store, view, query, arena, &all, err);

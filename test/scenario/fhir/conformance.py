@@ -285,6 +285,19 @@ def search(at, row):
                         ("code=urn:b|,|sc1", ["sc1", "sc2"])):
         row(query, sorted(at("GET", "/Observation?" + query).ids()), want)
     row("$lastn of system|code is not another system's", at("GET", "/Observation/$lastn?patient=sc&code=urn:a|sc1").ids(), ["sc0"])
+    for n in "cabed":
+        at.put(pulse("tie" + n, "Patient/tie"))
+    for sort, want in (("date,_id", "abcde"), ("-date,_id", "abcde"), ("-date,-_id", "edcba")):
+        for count in (1, 2, 9):
+            seen, url = [], f"/Observation?patient=tie&_sort={sort}&_count={count}"
+            while url:
+                page = at("GET", url)
+                seen += page.ids()
+                url = page.link("next")
+            row(f"_sort={sort} by {count}: what is equal stands in the order of ids", seen, ["tie" + n for n in want])
+    at.put(pulse("el", "#p", contained=[{"resourceType": "Patient", "id": "p"}], code={"text": "a pulse"}))
+    for query, want in (("code:missing=true", []), ("code:missing=false", ["el"]), ("subject:missing=false", ["el"]), ("device:missing=true", ["el"])):
+        row(query + " speaks of the element", at("GET", "/Observation?_id=el&" + query).ids(), want)
     row("a chain may have a modifier", [at("GET", "/Observation?code=8867-4&subject=Patient/s1&_count=1&patient." + c).ids() for c in
                                         ("family:exact=M%C3%BCller", "family:exact=muller", "gender:not=female", "birthdate:missing=true")],
         [["s9"], [], [], ["s9"]])
@@ -347,6 +360,7 @@ def bundles(at, row):
             ("a conditional reference to nobody fails all", [entry("PUT", "Patient/t9", patient("t9")),
                                                             entry("POST", "Observation", pulse(who="Patient?identifier=urn:mrn|nobody"))], 412),
             ("an empty ifNoneExist fails all", [entry("PUT", "Patient/t9", patient("t9")), entry("POST", "Patient", patient(), ifNoneExist="")], 400),
+            ("a reference to no entry's urn:uuid fails all", [entry("PUT", "Patient/t9", patient("t9")), entry("POST", "Observation", pulse(who=two))], 400),
             ("an entry without a request fails all", [{"resource": patient("t9")}], 400)):
         answer = at("POST", "", bundle("transaction", *entries))
         row(name, (answer.status, answer.json["resourceType"], at("GET", "/Patient/t9").status), (status, "OperationOutcome", 404))
