@@ -98,6 +98,16 @@ def test_usage(checks, work, files):
             ("a message that is not there", ["test", "--device", DEVICE, work / "none.json"])]:
         found = vigil(work, *words)
         checks.check(what, (found[0], found[1], found[2].startswith(("usage: ", "vigil: "))), (2, "", True))
+    for words in (["test", "--device", DEVICE, files["good"]], ["validate", "--device", files["wrong"]]):
+        with open("/dev/full", "wb") as full:
+            done = subprocess.run([h.program(), "mapping", *map(str, words)], stdout=full, stderr=subprocess.PIPE, timeout=60, check=False)
+        checks.check(f"{words[0]}: standard output takes nothing", (done.returncode, b"vigil: app.output: " in done.stderr), (1, True))
+    for what, words, why in [
+            ("no command", [], "expected test, validate"), ("an unknown option", ["test", "--device", DEVICE, "--quick", files["good"]], "--quick"),
+            ("an option without its value", ["validate", "--device"], "--device"), ("no mapping", ["test", files["good"]], "expected --device FILE"),
+            ("no message", ["test", "--device", DEVICE], "at least one MESSAGE"), ("a compat", ["test", "--device", DEVICE, "--compat", "old", files["good"]], "found 'old'"),
+            ("a message to validate", ["validate", "--device", DEVICE, files["good"]], "takes no message"), ("a reload", ["reload", "now"], "reload: expected nothing more")]:
+        checks.check(f"what is wrong is said: {what}", why in vigil(work, *words)[2].splitlines()[0], True)
     found = vigil(work, "--help")
     checks.check("help is no error", (found[0], found[1].startswith("usage: vigil mapping test"), found[2]), (0, True, ""))
 
