@@ -155,6 +155,14 @@ VG_CHECK enum vg_status fhir_rest_mount(struct fhir_store *store, struct vg_http
 /* In `may`: who asks, for the audit. */
 void fhir_rest_name_caller(struct fhir_store *store, struct vg_slice name);
 
+/* In `may`, before it says true: who asks may read and search, and nothing else. Each entry of a
+ * Bundle is held to it. */
+void fhir_rest_limit_to_reading(struct fhir_store *store);
+
+/* In `may`, before it says false: the reply, an OperationOutcome. `code` is one of issue-type. */
+void fhir_rest_refuse(struct vg_http_request *request, int http_status, const char *code,
+                      const char *text);
+
 /* Programs that get tokens by SMART Backend Services; `path` is side_path, also of a store that
  * runs. put replaces one of the same name. VG_REJECT fhir.jwks, fhir.scope, fhir.client. */
 VG_CHECK enum vg_status fhir_client_put(const char *path, struct vg_slice name,

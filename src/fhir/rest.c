@@ -351,7 +351,7 @@ static bool is_allowed(struct fhir_job *job)
 
     if (job->route->right == 0)
         return true;
-    if (!job->access.is_all) {
+    if (!job->access.is_all && job->access.scope_count == 0) {
         st = job->bearer.len ? fhir_smart_access(job->store, job->bearer, &job->access, &err)
                              : VG_END;
         if (st == VG_END) {
@@ -492,6 +492,28 @@ void fhir_rest_name_caller(struct fhir_store *store, struct vg_slice name)
         job->access.caller[0] = '\0';
 }
 
+void fhir_rest_limit_to_reading(struct fhir_store *store)
+{
+    struct fhir_job *job = store->rest ? store->rest->asking : NULL;
+
+    if (!job)
+        return;
+    job->access.scopes[0] = (struct fhir_scope){.rights = FHIR_MAY_R | FHIR_MAY_S};
+    job->access.scope_count = 1;
+}
+
+void fhir_rest_refuse(struct vg_http_request *request, int http_status, const char *code,
+                      const char *text)
+{
+    struct fhir_issue issue = {http_status, code, (struct vg_slice){0}};
+    struct vg_buf out;
+
+    vg_buf_init(&out, 0);
+    fhir_outcome_write(&out, "error", &issue, text);
+    vg_http_reply(request, http_status, "application/fhir+json; charset=utf-8", vg_buf_slice(&out));
+    vg_buf_fini(&out);
+}
+
 /* The platform's word, for whoever has no token of ours. False: it has replied. */
 static bool ask_platform(struct fhir_job *job, struct vg_slice type)
 {
@@ -507,7 +529,7 @@ static bool ask_platform(struct fhir_job *job, struct vg_slice type)
     rest->asking = job;
     may_go_on = rest->may(job->request, job->method.ptr, type, rest->may_ctx);
     rest->asking = NULL;
-    job->access.is_all = true;
+    job->access.is_all = job->access.scope_count == 0;
     return may_go_on;
 }
 

@@ -323,17 +323,15 @@ enum vg_status web_session_check(struct web_call *call, struct vg_err *err)
 
 /* ---- the FHIR service ---- */
 
-/* Programs (role service, by token) and administrators may write; who treats patients may read; the
- * CapabilityStatement is for everybody. */
-static bool fhir_allows(unsigned role, struct vg_slice method, struct vg_slice path)
+/* Programs (role service, by token) and administrators may write; who treats patients may read,
+ * also by POST (a form, an operation, a Bundle of reads); the CapabilityStatement is for everybody.
+ */
+static bool fhir_allows(struct web *web, unsigned role, struct vg_slice method)
 {
-    static const struct vg_slice search = {"/_search", 8};
-    bool is_search =
-        path.len > search.len && vg_slice_eq(vg_slice_from(path, path.len - search.len), search);
-
     if (role & (WEB_SERVICE | WEB_ADMIN))
         return true;
-    return (role & WEB_STAFF) && (!is_change(method) || is_search);
+    fhir_rest_limit_to_reading(web->config.fhir);
+    return (role & WEB_STAFF) && (!is_change(method) || vg_slice_is(method, "POST"));
 }
 
 bool web_fhir_may(struct vg_http_request *request, const char *method, struct vg_slice type,
@@ -359,23 +357,22 @@ bool web_fhir_may(struct vg_http_request *request, const char *method, struct vg
         st = session_get(web, cookie, now_us, &user, &issued_us, &err);
     if (st == VG_END) {
         vg_http_add_header(request, "WWW-Authenticate", VG_SLICE("Bearer"));
-        vg_http_reply_error(request, 401, "web.session", "a session or a bearer token is needed");
+        fhir_rest_refuse(request, 401, "login", "a session or a bearer token is needed");
         return false;
     }
     if (st != VG_OK) {
         vg_log_err(VG_LOG_WARN, "web", &err);
-        vg_http_reply_error(request, 503, err.code ? err.code : "web.session", "try again");
+        fhir_rest_refuse(request, 503, "transient", "try again");
         return false;
     }
     csrf_of(cookie, csrf);
     if (!by_token && is_change(vg_slice_of(method)) &&
         !vg_secret_eq(vg_http_header(request, "X-Vigil-CSRF"), vg_slice_of(csrf))) {
-        vg_http_reply_error(request, 403, "web.csrf",
-                            "the X-Vigil-CSRF header is missing or wrong");
+        fhir_rest_refuse(request, 403, "forbidden", "the X-Vigil-CSRF header is missing or wrong");
         return false;
     }
-    if (!fhir_allows(web_role_of(user.role), vg_slice_of(method), path)) {
-        vg_http_reply_error(request, 403, "web.role", "your role may not do this");
+    if (!fhir_allows(web, web_role_of(user.role), vg_slice_of(method))) {
+        fhir_rest_refuse(request, 403, "forbidden", "your role may not do this");
         return false;
     }
     fhir_rest_name_caller(web->config.fhir, vg_slice_of(user.name));

@@ -381,7 +381,11 @@ static void test_nothing_without_a_session(void)
     CHECK(status_of(NULL, "GET", "/api/health", NULL) == 200);
     CHECK(status_of(NULL, "GET", "/api/none", NULL) == 404);
     CHECK(status_of(NULL, "GET", "/metrics", NULL) == 200); /* from loopback */
-    CHECK(status_of(NULL, "GET", "/fhir/Patient", NULL) == 401);
+    struct answer answer = call(NULL, "GET", "/fhir/Patient", NULL, NULL);
+
+    CHECK(answer.status == 401 && has(&answer.body, "\"OperationOutcome\"") &&
+          has(&answer.headers, "WWW-Authenticate"));
+    answer_fini(&answer);
     CHECK(status_of(NULL, "GET", "/fhir/metadata", NULL) == 200);
 }
 
@@ -421,6 +425,15 @@ static void test_a_role_may_what_is_its_own(void)
         {"FHIR is read by who treats", "GET", "/fhir/Patient", NULL, 200, 403, 200},
         {"and written by programs", "POST", "/fhir/Patient", "{\"resourceType\":\"Patient\"}", 403,
          403, 201},
+        {"nor deleted", "DELETE", "/fhir/Patient/none", NULL, 403, 403, 204},
+        {"a Bundle of reads is read", "POST", "/fhir",
+         "{\"resourceType\":\"Bundle\",\"type\":\"transaction\",\"entry\":[{\"request\":{"
+         "\"method\":\"GET\",\"url\":\"Patient\"}}]}",
+         200, 403, 200},
+        {"each entry is held to the role", "POST", "/fhir",
+         "{\"resourceType\":\"Bundle\",\"type\":\"transaction\",\"entry\":[{\"request\":{"
+         "\"method\":\"DELETE\",\"url\":\"Patient/none\"}}]}",
+         403, 403, 200},
     };
 
     for (size_t i = 0; i < sizeof(cases) / sizeof(cases[0]); i++) {
