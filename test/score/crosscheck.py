@@ -18,6 +18,7 @@ import re
 import subprocess
 import sys
 import tempfile
+import warnings
 
 try:
     import numpy as np
@@ -93,175 +94,143 @@ def number(text):
     return NAN if text in ("", "NaN", None) else float(text)
 
 
+def newest(past, nth=0):
+    """Of each row the nth value counted from the newest (NaN: fewer), and how old it is."""
+    known = ~np.isnan(past)
+    is_it = known & (known.cumsum(axis=1) == nth + 1)
+    at = is_it.argmax(axis=1)
+    there = is_it.any(axis=1)
+    return np.where(there, past[np.arange(len(past)), at], NAN), np.where(there, at, NAN)
+
+
 class Patient:
-    """One patient's rows as arrays; every method answers for the row `now`."""
+    """One patient's rows as arrays; every method answers for all rows at once."""
 
     def __init__(self, rows):
+        self.count = len(rows)
         self.age, self.sex = number(rows[0]["Age"]), number(rows[0]["Gender"])
-        self.memo = {}
-        self.series = {}
+        self.series, self.exact, self.windows = {}, {}, {}
         for key, (column, low, high) in (VITALS | LABS).items():
             values = np.array([number(r.get(column, "")) for r in rows])
             if key == "fio2":
                 values = np.where((values > 0) & (values <= 1), values * 100, values)
             values[~((values >= low) & (values <= high))] = NAN
-            self.series[key + " exact"] = values
-        # What contradicts itself is an artefact (docs/running-models.md). Hours are too far apart for the other rules.
-        systolic, diastolic = self.series["systolic exact"], self.series["diastolic exact"]
-        is_artefact = systolic - diastolic < 5
-        systolic[is_artefact] = diastolic[is_artefact] = NAN
-        is_artefact = (self.series["pulse exact"] == 0) & ~(np.isnan(self.series["spo2 exact"]) & np.isnan(systolic))
-        self.series["pulse exact"][is_artefact] = NAN
-        for key in VITALS | LABS:
-            self.series[key] = self.series[key + " exact"].astype(np.float32).astype(float)
+            # Windows keep single precision, and of vital signs the newest reading as it came.
+            self.series[key] = values.astype(np.float32).astype(float)
+            self.exact[key] = values if key in VITALS else self.series[key]
 
-    def samples(self, key, now, hours):
-        """Ages and values of the samples younger than `hours`, newest first."""
-        if (key, now, hours) in self.memo:
-            return self.memo[key, now, hours]
-        values = self.series[key][max(0, now - hours + 1):now + 1][::-1]
-        at = np.flatnonzero(~np.isnan(values))
-        self.memo[key, now, hours] = at, values[at]
-        return at, values[at]
+    def past(self, key, hours):
+        """A row for each hour: the value then, the one an hour before, … of a window."""
+        if (key, hours) not in self.windows:
+            padded = np.concatenate([np.full(hours - 1, NAN), self.series[key]])
+            self.windows[key, hours] = np.lib.stride_tricks.sliding_window_view(padded, hours)[:, ::-1]
+        return self.windows[key, hours]
 
-    def current(self, key, now):
-        values = self.series[key + " exact"][max(0, now - EXPIRY[key]):now + 1]
-        known = values[~np.isnan(values)]
-        return known[-1] if len(known) else NAN
+    def current(self, key):
+        hours = EXPIRY[key] + 1
+        padded = np.concatenate([np.full(hours - 1, NAN), self.exact[key]])
+        return newest(np.lib.stride_tricks.sliding_window_view(padded, hours)[:, ::-1])[0]
 
-    def level(self, key, now, hours):
-        if hours:
-            ages, values = self.samples(key, now, hours)
-            return values.mean() if len(values) else NAN
-        ages, values = self.samples(key, now, 24 if key in VITALS else 72)
-        return values[0] if len(values) else NAN
+    def level(self, key):
+        return newest(self.past(key, 24 if key in VITALS else 72))[0]
 
-    def statistic(self, key, what, now, hours):
-        ages, values = self.samples(key, now, hours)
-        if not len(values):
-            return NAN
-        last, mean = values[0], values.mean()
+    def statistic(self, key, what, hours):
+        past = self.past(key, hours)
+        known = ~np.isnan(past)
+        n = known.sum(axis=1)
+        last, age = newest(past)
+        mean = np.nansum(past, axis=1) / np.where(n, n, NAN)
+        least, most = np.nanmin(past, axis=1), np.nanmax(past, axis=1)
         if what == "change":
-            reach = max(25, hours + 1)
-            ages_all, all_values = self.samples(key, now, reach)
-            before = all_values[ages_all >= hours]
-            return last - before[0] if len(before) else last - values[-1] if len(values) > 1 else NAN
+            before, _ = newest(self.past(key, max(25, hours + 1))[:, hours:])
+            oldest = np.where(n > 1, newest(past[:, ::-1])[0], NAN)
+            return np.where(n, last - np.where(np.isnan(before), oldest, before), NAN)
         if what == "slope":
-            t = -ages.astype(float)
-            return (((t - t.mean()) * (values - mean)).sum() / ((t - t.mean()) ** 2).sum()
-                    if len(values) > 1 else NAN)
-        if what == "step":
-            return last - values[1] if len(values) > 1 else NAN
-        return {"last": last, "age": float(ages[0]), "min": values.min(), "max": values.max(), "mean": mean,
-                "sd": values.std(ddof=1) if len(values) > 1 else NAN, "median": np.median(values),
-                "above_mean": last - mean, "above_min": last - values.min(),
-                "below_max": last - values.max()}[what]
-
-
-def banded(value, bands, tenths=False):
-    step = int(np.floor((value * 10 if tenths else value) + 0.5 + 1e-7))
-    return next(points for most, points in bands if step <= most)
+            t = np.where(known, -np.arange(hours), NAN)
+            t -= np.nanmean(t, axis=1, keepdims=True)
+            rise = np.nansum(t * (past - mean[:, None]), axis=1) / np.nansum(t * t, axis=1)
+            return np.where(n > 1, rise, NAN)
+        return {"last": lambda: last, "age": lambda: age, "step": lambda: last - newest(past, 1)[0],
+                "min": lambda: least, "max": lambda: most, "mean": lambda: mean,
+                "sd": lambda: np.where(n > 1, np.nanstd(past, axis=1, ddof=1), NAN),
+                "median": lambda: np.nanmedian(past, axis=1), "above_mean": lambda: last - mean,
+                "above_min": lambda: last - least, "below_max": lambda: last - most}[what]()
 
 
 REST = 10 ** 9
-NEWS2 = {"respiration": ([(8, 3), (11, 1), (20, 0), (24, 2), (REST, 3)], False),
-         "spo2": ([(91, 3), (93, 2), (95, 1), (REST, 0)], False),
-         "systolic": ([(90, 3), (100, 2), (110, 1), (219, 0), (REST, 3)], False),
-         "pulse": ([(40, 3), (50, 1), (90, 0), (110, 1), (130, 2), (REST, 3)], False),
-         "temperature": ([(350, 3), (360, 1), (380, 0), (390, 1), (REST, 2)], True)}
+NEWS2 = [("respiration", [(8, 3), (11, 1), (20, 0), (24, 2), (REST, 3)], 1),
+         ("spo2", [(91, 3), (93, 2), (95, 1), (REST, 0)], 1),
+         ("systolic", [(90, 3), (100, 2), (110, 1), (219, 0), (REST, 3)], 1),
+         ("pulse", [(40, 3), (50, 1), (90, 0), (110, 1), (130, 2), (REST, 3)], 1),
+         ("temperature", [(350, 3), (360, 1), (380, 0), (390, 1), (REST, 2)], 10)]
+SOFA = [("platelets", [(19, 4), (49, 3), (99, 2), (149, 1), (REST, 0)], 1),
+        ("creatinine", [(11, 0), (19, 1), (34, 2), (49, 3), (REST, 4)], 10),
+        ("bilirubin", [(11, 0), (19, 1), (59, 2), (119, 3), (REST, 4)], 10),
+        ("mean_pressure", [(69, 1), (REST, 0)], 1)]
 
 
-def news2(patient, now):
-    low = high = 0
-    for key, (bands, tenths) in NEWS2.items():
-        value = patient.current(key, now)
-        points = 0 if np.isnan(value) else banded(value, bands, tenths)
-        low, high = low + points, high + (3 if np.isnan(value) else points)
-    return low, high
+def points(patient, key, bands, steps):
+    """What a chart gives a value, by steps of one or of a tenth; NaN where there is no value."""
+    value = patient.current(key)
+    step = np.floor(np.nan_to_num(value) * steps + 0.5 + 1e-7)
+    found = np.searchsorted([most for most, _ in bands], step)
+    return np.where(np.isnan(value), NAN, np.array([p for _, p in bands], dtype=float)[found])
 
 
-def sofa(patient, now):
-    score = 0
-    for key, bands, tenths in (
-            ("platelets", [(19, 4), (49, 3), (99, 2), (149, 1), (REST, 0)], False),
-            ("creatinine", [(11, 0), (19, 1), (34, 2), (49, 3), (REST, 4)], True),
-            ("bilirubin", [(11, 0), (19, 1), (59, 2), (119, 3), (REST, 4)], True),
-            ("mean_pressure", [(69, 1), (REST, 0)], False)):
-        value = patient.current(key, now)
-        # Laboratory is kept in single precision.
-        if key in LABS:
-            value = float(np.float32(value))
-        score += 0 if np.isnan(value) else banded(value, bands, tenths)
-    return score
+def score(patient, chart, missing=0):
+    return sum(np.nan_to_num(points(patient, *part), nan=missing) for part in chart)
 
 
-def sirs(patient, now):
-    def is_true(key, test):
-        value = patient.current(key, now)
-        return not np.isnan(value) and test(value)
-    return (is_true("temperature", lambda v: not 360 <= np.floor(v * 10 + 0.5 + 1e-7) <= 380)
-            + is_true("pulse", lambda v: np.floor(v + 0.5 + 1e-7) > 90)
-            + (is_true("respiration", lambda v: np.floor(v + 0.5 + 1e-7) > 20)
-               or is_true("paco2", lambda v: np.floor(np.float32(v) * 10 + 0.5 + 1e-7) <= 319))
-            + is_true("leukocytes", lambda v: not 40 <= np.floor(float(np.float32(v)) * 10 + 0.5 + 1e-7) <= 120))
+def sirs(patient):
+    # Breathing has one point, which either of two values gives.
+    breathing = np.fmax(points(patient, "respiration", [(20, 0), (REST, 1)], 1),
+                        points(patient, "paco2", [(319, 1), (REST, 0)], 10))
+    return np.nan_to_num(breathing) + score(patient, [
+        ("temperature", [(359, 1), (380, 0), (REST, 1)], 10), ("pulse", [(90, 0), (REST, 1)], 1),
+        ("leukocytes", [(39, 1), (120, 0), (REST, 1)], 10)])
 
 
 RATIOS = {"shock_index": ("pulse", "systolic"), "urea_nitrogen_by_creatinine": ("urea_nitrogen", "creatinine"),
           "spo2_by_fio2": ("spo2", "fio2"), "sao2_by_fio2": ("sao2", "fio2"),
           "hemoglobin_by_hematocrit": ("hemoglobin", "hematocrit"),
           "platelets_by_leukocytes": ("platelets", "leukocytes"), "paco2_by_bicarbonate": ("paco2", "bicarbonate")}
+OTHERS = {"age_years": lambda p: np.full(p.count, p.age), "sex": lambda p: np.full(p.count, p.sex),
+          "news2_low": lambda p: score(p, NEWS2), "news2_high": lambda p: score(p, NEWS2, missing=3),
+          "sofa_part": lambda p: score(p, SOFA), "sirs": sirs,
+          "pulse_pressure": lambda p: p.level("systolic") - p.level("diastolic"),
+          "rox": lambda p: 100 * over(over(p.level("spo2"), p.level("fio2")), p.level("respiration"))}
 
 
-def feature(patient, name, now):
-    if name == "age_years":
-        return patient.age
-    if name == "sex":
-        return patient.sex
-    if name in ("news2_low", "news2_high"):
-        return news2(patient, now)[name == "news2_high"]
-    if name in ("sofa_part", "sirs"):
-        return {"sofa_part": sofa, "sirs": sirs}[name](patient, now)
+def over(a, b):
+    return np.where(b > 0, a / b, NAN)
+
+
+def feature(patient, name):
+    if name in OTHERS:
+        return OTHERS[name](patient)
     if name in RATIOS:
-        a, b = (patient.level(key, now, 0) for key in RATIOS[name])
-        return a / b if b > 0 else NAN
-    if name == "pulse_pressure":
-        return patient.level("systolic", now, 0) - patient.level("diastolic", now, 0)
-    if name == "rox":
-        a, b, c = (patient.level(key, now, 0) for key in ("spo2", "fio2", "respiration"))
-        return 100 * a / b / c if b > 0 and c > 0 else NAN
+        return over(*(patient.level(key) for key in RATIOS[name]))
     found = re.fullmatch(
         r"(.+?)_(last|age|step|change|min|max|mean|median|sd|slope|above_mean|above_min|below_max)(?:_(\d+)h)?", name)
     if not found or found[1] not in VITALS | LABS:
         sys.exit(f"crosscheck: nobody has told this script what {name} is")
-    key, what = found[1], found[2]
-    return patient.statistic(key, what, now, int(found[3]) if found[3] else 24 if key in VITALS else 72)
+    key = found[1]
+    return patient.statistic(key, found[2], int(found[3]) if found[3] else 24 if key in VITALS else 72)
 
 
-def check(vigil, model_dir, kind, rows):
-    card = json.loads((model_dir / "card.json").read_text())
-    patients = {}
-    for row in rows:
-        patients.setdefault(row["Patient"], []).append(row)
-    with tempfile.TemporaryDirectory() as work:
-        psv, out = pathlib.Path(work, "rows.psv"), pathlib.Path(work, "out.csv")
-        header = ["Patient", *COLUMNS, "Age", "Gender", "ICULOS", "SepsisLabel"]
-        psv.write_text("\n".join(["|".join(header)] + ["|".join(str(r.get(c, "")) for c in header)
-                                                         for r in rows]) + "\n")
-        subprocess.run([vigil, "evaluate", "--model", str(model_dir), "--format", "physionet2019", "--bootstrap", "0",
-                        "--predictions", str(out), str(psv)], check=True, stdout=subprocess.DEVNULL)
-        live = list(csv.DictReader(out.open()))
-
-    matrix = []
-    for rows_of in patients.values():
-        patient = Patient(rows_of)
-        matrix += [[feature(patient, name, now) for name in card["features"]] for now in range(len(rows_of))]
+def check(vigil, model_dir, card, kind, psv, flat, columns):
+    out = psv.with_suffix(".csv")
+    subprocess.run([vigil, "evaluate", "--model", str(model_dir), "--format", "physionet2019", "--bootstrap", "0",
+                    "--predictions", str(out), str(psv)], check=True, stdout=subprocess.DEVNULL)
+    with out.open() as file:
+        live = list(csv.DictReader(file))
+    matrix = np.stack([columns[name] for name in card["features"]], axis=1).astype(np.float32)
     booster = xgboost.Booster(model_file=str(model_dir / "model.json"))
-    data = xgboost.DMatrix(np.array(matrix, dtype=np.float32), feature_names=booster.feature_names, nthread=1)
+    data = xgboost.DMatrix(matrix, feature_names=booster.feature_names, nthread=1)
     margins = booster.predict(data, output_margin=True).astype(float)
     calibration = card["calibration"]
     mine = 1 / (1 + np.exp(-(calibration["slope"] * margins + calibration["intercept"])))
     theirs = np.array([float(r["probability"]) for r in live])
-    flat = [(p, str(r["ICULOS"])) for p, rows_of in patients.items() for r in rows_of]
     if [(r["patient"], r["hour"]) for r in live] != flat:
         print(f"FAIL {model_dir.name}, {kind}: the predictions file has other rows than the input")
         return False
@@ -270,7 +239,7 @@ def check(vigil, model_dir, kind, rows):
     border = card["thresholds"].get("operating", card["thresholds"]["medium"])["probability"]
     wrong = (alerts != (mine >= border)) & (np.abs(mine - border) > TOLERANCE)
     good = off.max() <= TOLERANCE and not wrong.any()
-    print(f"{'ok  ' if good else 'FAIL'} {model_dir.name}, {kind}: {len(flat)} rows of {len(patients)} patients, "
+    print(f"{'ok  ' if good else 'FAIL'} {model_dir.name}, {kind}: {len(flat)} rows, "
           f"{len(card['features'])} features, largest difference {off.max():.2g}, {alerts.sum()} alerts")
     if not good:
         row = int(off.argmax())
@@ -278,17 +247,37 @@ def check(vigil, model_dir, kind, rows):
     return good
 
 
+def check_all(vigil, cards, kind, rows):
+    patients = {}
+    for row in rows:
+        patients.setdefault(row["Patient"], []).append(row)
+    columns = {name: [] for card in cards.values() for name in card["features"]}
+    with warnings.catch_warnings(), np.errstate(all="ignore"):
+        warnings.simplefilter("ignore")  # numpy's, of windows without any value
+        for rows_of in patients.values():
+            patient = Patient(rows_of)
+            for name, parts in columns.items():
+                parts.append(feature(patient, name))
+    columns = {name: np.concatenate(parts) for name, parts in columns.items()}
+    flat = [(p, str(r["ICULOS"])) for p, rows_of in patients.items() for r in rows_of]
+    with tempfile.TemporaryDirectory() as work:
+        psv = pathlib.Path(work, "rows.psv")
+        header = ["Patient", *COLUMNS, "Age", "Gender", "ICULOS", "SepsisLabel"]
+        psv.write_text("\n".join(["|".join(header)] + ["|".join(str(r.get(c, "")) for c in header)
+                                                         for r in rows]) + "\n")
+        return all([check(vigil, model, card, kind, psv, flat, columns) for model, card in cards.items()])
+
+
 def main():
     vigil = sys.argv[1]
-    models = [pathlib.Path(m) for m in sys.argv[2:]] or [
-        m for m in (SOURCE / "models/sepsis-vitals",) if m.exists()]
+    models = [pathlib.Path(m) for m in sys.argv[2:]] or [SOURCE / "models/sepsis-vitals", SOURCE / "models/sepsis-full"]
+    cards = {model: json.loads((model / "card.json").read_text()) for model in models}
     cases = [("made up", list(made_up_patients()))]
     if REAL.exists():
         cases.append(("real", list(real_patients())))
     else:
         print("SKIPPED real patients: ../shared/data is not here")
-    results = [check(vigil, model, kind, rows) for model in models for kind, rows in cases]
-    sys.exit(0 if all(results) else 1)
+    sys.exit(0 if all([check_all(vigil, cards, kind, rows) for kind, rows in cases]) else 1)
 
 
 main()
