@@ -41,7 +41,7 @@ build() {
 ctest_in dev unit -R '^(unit/|tidy|docs)'
 build tsan && ctest_in tsan threads -L threads
 build fuzz && ctest_in fuzz fuzz -R '^fuzz/'
-build release vigil && ctest_in release scenario -R '^(scenario|fault)/'
+build release for_scripts && ctest_in release scenario -R '^(scenario|fault|interop|score)/'
 
 echo
 if [ "$skipped" -gt 0 ]; then

@@ -6,7 +6,6 @@
 #include "score/card.h"
 
 #include <math.h>
-#include <stdarg.h>
 #include <stdio.h>
 
 static void put_escaped(struct vg_buf *out, const char *text)
@@ -34,7 +33,7 @@ static void put_escaped(struct vg_buf *out, const char *text)
 struct axis {
     const char *name;
     double max;
-    const char *format; /* of its numbers */
+    int decimals; /* of its numbers */
 };
 
 static double place_x(const struct axis *axis, double value)
@@ -45,18 +44,6 @@ static double place_x(const struct axis *axis, double value)
 static double place_y(const struct axis *axis, double value)
 {
     return TOP + SIDE * (1 - fmin(value / axis->max, 1));
-}
-
-VG_PRINTF(2, 0)
-static void put_text(struct vg_buf *out, const char *fmt, ...)
-{
-    char text[64];
-    va_list args;
-
-    va_start(args, fmt);
-    (void)vsnprintf(text, sizeof(text), fmt, args);
-    va_end(args);
-    put_escaped(out, text);
 }
 
 static void plot(struct vg_buf *out, const char *title, const char *caption, const struct axis *x,
@@ -75,10 +62,10 @@ static void plot(struct vg_buf *out, const char *title, const char *caption, con
                       "<text x=\"%.1f\" y=\"%.1f\" class=\"x\">",
                       LEFT, place_y(y, share * y->max), LEFT + SIDE, place_x(x, share * x->max),
                       TOP, TOP + SIDE, place_x(x, share * x->max), TOP + SIDE + 15);
-        put_text(out, x->format, share * x->max);
+        vg_buf_printf(out, "%.*f", x->decimals, share * x->max);
         vg_buf_printf(out, "</text><text x=\"%.1f\" y=\"%.1f\" class=\"y\">", LEFT - 5,
                       place_y(y, share * y->max) + 4);
-        put_text(out, y->format, share * y->max);
+        vg_buf_printf(out, "%.*f", y->decimals, share * y->max);
         vg_buf_printf(out, "</text>");
     }
     if (has_diagonal)
@@ -122,11 +109,10 @@ static double round_up(double value)
 static void put_plots(struct vg_buf *out, const struct card *card)
 {
     const struct curves *curves = &card->curves;
-    const struct axis share_x = {"false positive rate", 1, "%.2f"},
-                      share_y = {"sensitivity", 1, "%.2f"}, recall = {"sensitivity", 1, "%.2f"};
-    struct axis precision = {"precision", 1, "%.2f"}, predicted = {"predicted", 1, "%.3f"},
-                observed = {"observed", 1, "%.3f"},
-                burden = {"alerts for each 100 patient-days", 1, "%.0f"};
+    const struct axis share_x = {"false positive rate", 1, 2}, share_y = {"sensitivity", 1, 2},
+                      recall = {"sensitivity", 1, 2};
+    struct axis precision = {"precision", 1, 2}, predicted = {"predicted", 1, 3},
+                observed = {"observed", 1, 3}, burden = {"alerts for each 100 patient-days", 1, 0};
     char caption[256];
 
     precision.max = round_up(largest(curves->precision.y, curves->precision.count, 0.01));

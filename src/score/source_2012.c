@@ -121,7 +121,7 @@ static enum vg_status read_header(struct source *source, struct vg_err *err)
 static enum vg_status read_outcomes(struct source *source, const char *path, struct vg_err *err)
 {
     struct lines *lines = NULL;
-    struct vg_slice line, rest;
+    struct vg_slice line = {0}, rest;
     int record_column = -1, death_column = -1, column = 0;
     enum vg_status st = lines_open(path, &lines, err);
 
