@@ -126,6 +126,8 @@ static void put_rules(struct vg_buf *out)
                 if (band->max == INT_MAX)
                     break;
             }
+            if (p > 0 && rule->parts[p - 1].group == part->group)
+                vg_buf_printf(out, "; the larger of this and the line above counts");
             vg_buf_printf(out, "\n");
         }
     }
