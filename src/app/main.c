@@ -23,11 +23,12 @@ static const struct {
     {"deadletter", cmd_deadletter, "messages that could not be processed: list, replay"},
     {"trace", cmd_trace, "one message's journey through the eighteen steps"},
     {"records", cmd_records, "the records of a topic, as JSON lines"},
-    {"lake", cmd_lake, "SQL on the lake's tables"},
+    {"lake", cmd_lake, "SQL on the lake's tables, and their upkeep"},
     {"train", cmd_train, "trains a model from recorded patients"},
     {"evaluate", cmd_evaluate, "a model on recorded patients: figures and predictions"},
     {"model", cmd_model, "reads the models again; the features they use; NEWS2 test vectors"},
-    {"mapping", cmd_mapping, "what the mappings make of messages: test, validate"},
+    {"mapping", cmd_mapping,
+     "what the mappings make of messages: test, validate, reload, rollback"},
     {"config", cmd_config, "every setting with its default: --yaml, --markdown, --check FILE"},
 };
 #define COMMAND_COUNT (sizeof(commands) / sizeof(commands[0]))
