@@ -103,6 +103,16 @@ static void test_whole_scores(void)
     values[SIGNAL_GCS] = 9;
     CHECK(rule_score(&rules[RULE_QSOFA], values).low == 3);
 
+    CHECK_ROW("SIRS: all four, breathing by rate and PaCO2 together one");
+    forget();
+    values[SCORE_TEMPERATURE] = 38.5;
+    values[SCORE_PULSE] = 110;
+    values[SCORE_RESPIRATION] = 24;
+    values[SIGNAL_PACO2] = 30;
+    values[SIGNAL_WBC] = 14;
+    score = rule_score(&rules[RULE_SIRS], values);
+    CHECK(score.low == 4 && score.high == 4);
+
     CHECK_ROW("what is missing makes it an interval");
     forget();
     values[SCORE_PULSE] = 95;
