@@ -18,10 +18,11 @@ __extension__ typedef unsigned __int128 u128;
 __extension__ typedef __int128 i128;
 
 #define TEXT_MAX 100
-#define DEPTH_MAX 16     /* parentheses, and rows that lead to rows */
-#define POWER_MAX 9      /* of one unit */
-#define EXPONENT_MAX 120 /* of ten */
-#define DIGITS_MAX 15    /* of a result */
+#define DEPTH_MAX 16         /* parentheses, and rows that lead to rows */
+#define POWER_MAX 9          /* of one unit */
+#define EXPONENT_MAX 120     /* of ten */
+#define TEXT_EXPONENT_MAX 99 /* of a decimal as text, here as in value_decimal() */
+#define DIGITS_MAX 15        /* of a result */
 
 enum dimension {
     LENGTH,
@@ -637,6 +638,8 @@ static size_t write_decimal(const struct decimal *d, char out[static 40])
     if (count + n.exponent > 20 || count + n.exponent < -8) {
         int exponent = count - 1 + n.exponent;
 
+        if (exponent > TEXT_EXPONENT_MAX || exponent < -TEXT_EXPONENT_MAX)
+            return 0;
         out[used++] = digits[--count];
         if (count > 0)
             out[used++] = '.';
