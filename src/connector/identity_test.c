@@ -65,6 +65,9 @@ static void test_a_late_reading_never_goes_to_the_next_patient(void)
     /* It was nobody's before: a recording and a replayed letter may be older than the link. */
     CHECK(strcmp(whose(identity, "d1", before_us), "p1") == 0);
     between_us = vg_now_us();
+    while (vg_now_us() < between_us + 2000) {
+        /* a server's times may have milliseconds only: the next link is made in a later one */
+    }
     link_device("d1", "");
     link_device("d1", "p2");
     CHECK(strcmp(whose(identity, "d1", between_us), "connector.relinked") == 0);
