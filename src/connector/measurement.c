@@ -25,6 +25,8 @@ bool measurement_is_blank(struct vg_slice text)
     for (text = vg_slice_trim(text); text.len > 0; text = vg_slice_trim(text)) {
         size_t i = 0;
 
+        if (!((unsigned char)text.ptr[0] & 0x80)) /* nearly every text ends here */
+            return false;
         while (i < count && !vg_slice_starts(text, vg_slice_of(spaces[i])))
             i++;
         if (i == count)
