@@ -255,8 +255,9 @@ static enum vg_status apply_fresh(struct work *work, const struct scored *s, int
                            .input = {.time_us = s->scored_us},
                            .scored = s,
                            .stale_title = VG_SLICE("Vital signs are coming again")};
+    int64_t stale_us = work->alert->config.stale_us; /* 0: nothing is stale, and what was ends */
 
-    if (!s->heard_us || s->scored_us - s->heard_us >= work->alert->config.stale_us)
+    if (!s->heard_us || (stale_us > 0 && s->scored_us - s->heard_us >= stale_us))
         return VG_OK;
     return evaluate(work, &s->who, &e, change, ret_word, err);
 }

@@ -339,6 +339,18 @@ static void test_silence_is_an_alert_of_its_own_and_a_vital_sign_ends_it(void)
     CHECK(wait_applied(put_scored("p1", 1, now_us, "ok")));
     CHECK(count_of("Flag", "patient=p1&status=active", NULL) == 0);
     close_all();
+
+    /* Switched off while one is open: that one ends too. */
+    fresh();
+    put_patient("p1");
+    CHECK(wait_applied(put_scored("p1", 1, vg_now_us() - VG_MINUTE_US, "ok")));
+    CHECK(wait_flags("patient=p1&status=active", 1));
+    close_all();
+    alert_config.stale_us = 0;
+    open_all();
+    CHECK(wait_applied(put_scored("p1", 1, vg_now_us() + VG_SECOND_US, "ok")));
+    CHECK(count_of("Flag", "patient=p1&status=active", NULL) == 0);
+    close_all();
     alert_config = (struct alert_config){0};
 }
 

@@ -364,9 +364,6 @@ int cmd_mapping(int argc, char **argv)
                            options.rest + 1, options.rest_count - 1);
     }
 done:
-    if (fflush(stdout) != 0 || ferror(stdout)) /* a full disk: half a document is none */
-        code = app_fail(&(struct vg_err){
-            .code = "app.output", .text = "what was said cannot be written to standard output"});
     debugger_close(c.debugger);
     vg_arena_fini(&c.arena);
     app_options_fini(&options);

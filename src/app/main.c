@@ -45,6 +45,15 @@ static void print_help(FILE *to)
                       "alarm.\n");
 }
 
+/* A full disk behind standard output: half an answer is none, whatever the command thinks of it. */
+static int finish_output(int code)
+{
+    if (fflush(stdout) == 0 && !ferror(stdout))
+        return code;
+    return app_fail(&(struct vg_err){.code = "app.output",
+                                     .text = "what was said cannot be written to standard output"});
+}
+
 int main(int argc, char **argv)
 {
     struct vg_err err = {0};
@@ -66,7 +75,7 @@ int main(int argc, char **argv)
         return app_fail(&err);
     for (size_t i = 0; i < COMMAND_COUNT; i++) {
         if (strcmp(argv[1], commands[i].name) == 0)
-            return commands[i].run(argc - 1, argv + 1);
+            return finish_output(commands[i].run(argc - 1, argv + 1));
     }
     (void)fprintf(stderr, "vigil: there is no command '%s'; 'vigil --help' lists them\n", argv[1]);
     return 2;

@@ -8,8 +8,8 @@
  * written beside, synced, and put in place with link(2), which fails when the version is taken. So
  * two writers never overwrite each other, and after a crash a commit is there whole or not at all.
  *
- * A checkpoint is the whole state at one version as a Parquet file, named by _last_checkpoint; the
- * log is replayed from there. The Parquet itself is the engine's work (struct delta_parquet); here
+ * A checkpoint is the whole state at one version as a Parquet file; the log is replayed from the
+ * newest. The Parquet itself is the engine's work (struct delta_parquet); here
  * it is lines of JSON, the same actions as in the log.
  *
  * EXACTLY ONCE
@@ -25,7 +25,9 @@
 #include "base/file.h"
 #include "base/http_server.h"
 #include "base/json.h"
+#include "base/log.h"
 
+#include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
 #include <inttypes.h>
@@ -266,39 +268,76 @@ static void name_log_file(const struct delta *table, int64_t version, const char
     (void)snprintf(out, 4096, "%.4000s/_delta_log/%020" PRId64 "%s", table->dir, version, suffix);
 }
 
-/* The state as of the checkpoint that _last_checkpoint names. One that is missing or cannot be read
- * is no harm as long as the log's first entries are there. */
+/* What is in the log's folder: the newest checkpoint's version (-1 = none), and whether there is
+ * any entry. _last_checkpoint is a hint for other readers; the names themselves cannot be out of
+ * step. */
+static enum vg_status list_log(const struct delta *table, int64_t *ret_checkpoint,
+                               bool *ret_has_entries, struct vg_err *err)
+{
+    char path[4096];
+    struct dirent *entry;
+    DIR *dir;
+
+    *ret_checkpoint = -1;
+    *ret_has_entries = false;
+    (void)snprintf(path, sizeof(path), "%.4000s/_delta_log", table->dir);
+    dir = opendir(path);
+    if (!dir)
+        return vg_fail(err, VG_RETRY, "lake.io", errno, "%s", path);
+    while ((entry = readdir(dir))) {
+        struct vg_slice rest = vg_slice_of(entry->d_name), number = vg_slice_cut(&rest, '.');
+        int64_t version;
+
+        if (number.len != 20 || !vg_slice_to_i64(number, &version))
+            continue;
+        *ret_has_entries |= vg_slice_is(rest, "json");
+        if (vg_slice_is(rest, "checkpoint.parquet") && version > *ret_checkpoint)
+            *ret_checkpoint = version;
+    }
+    (void)closedir(dir); /* only read */
+    return VG_OK;
+}
+
+static bool has_entry(const struct delta *table, int64_t version)
+{
+    char path[4096];
+
+    name_log_file(table, version, ".json", path);
+    return access(path, F_OK) == 0;
+}
+
+/* The state as of the newest checkpoint. One that cannot be read is no harm while the log's first
+ * entries are there; without either the table must not be taken for an empty one. */
 static enum vg_status read_checkpoint(struct delta *table, const struct delta_parquet *parquet,
                                       struct vg_err *err)
 {
-    struct vg_json *last = NULL;
     struct vg_arena arena;
-    struct vg_slice text;
     struct vg_buf lines;
     char path[4096];
     int64_t version;
-    enum vg_status st;
+    bool has_entries;
+    enum vg_status st = list_log(table, &version, &has_entries, err);
 
+    if (st != VG_OK)
+        return st;
+    if (version < 0)
+        return !has_entries || has_entry(table, 0)
+                   ? VG_OK
+                   : vg_fail(err, VG_FATAL, "lake.log", 0,
+                             "table %s: the log's beginning is missing, and there is no checkpoint",
+                             table->name);
     vg_arena_init(&arena, 4u * LOG_ENTRY_BYTES_MAX);
     vg_buf_init(&lines, LOG_ENTRY_BYTES_MAX);
-    (void)snprintf(path, sizeof(path), "%.4000s/_delta_log/_last_checkpoint", table->dir);
-    st = vg_file_read(&arena, path, 1u << 16, &text, err);
-    if (st == VG_OK)
-        st = vg_json_parse(&arena, text, NULL, &last, NULL, err);
-    if (st == VG_OK && !vg_json_to_i64(vg_json_get(last, "version"), &version))
-        st = VG_END;
-    if (st != VG_OK) {
-        st = st == VG_RETRY ? st : VG_OK;
-        goto done;
-    }
     name_log_file(table, version, ".checkpoint.parquet", path);
     st = parquet->read(parquet->ctx, path, &lines, err);
-    if (st == VG_OK)
+    if (st != VG_OK && has_entry(table, 0)) {
+        vg_log_err(VG_LOG_WARN, "lake", err);
+        st = VG_OK; /* from the beginning, then */
+    } else if (st == VG_OK) {
         st = vg_buf_ok(&lines) ? apply_lines(table, &arena, vg_buf_slice(&lines), err)
                                : no_memory(err);
-    if (st == VG_OK)
         table->version = table->checkpoint_version = version;
-done:
+    }
     vg_buf_fini(&lines);
     vg_arena_fini(&arena);
     return st;
@@ -326,6 +365,20 @@ static enum vg_status catch_up(struct delta *table, struct vg_err *err)
     }
     vg_arena_fini(&arena);
     return st == VG_END ? VG_OK : st;
+}
+
+enum vg_status delta_sync(const char *path, struct vg_err *err)
+{
+    int fd = open(path, O_RDONLY | O_CLOEXEC);
+    enum vg_status st = VG_OK;
+
+    if (fd < 0)
+        return vg_fail(err, VG_RETRY, "lake.sync", errno, "%s", path);
+    if (fsync(fd) != 0)
+        st = vg_fail(err, VG_RETRY, "lake.sync", errno, "%s", path);
+    if (close(fd) != 0 && st == VG_OK)
+        st = vg_fail(err, VG_RETRY, "lake.sync", errno, "%s", path);
+    return st;
 }
 
 static enum vg_status sync_log(const struct delta *table, struct vg_err *err)
@@ -642,6 +695,8 @@ enum vg_status delta_checkpoint(struct delta *table, const struct delta_parquet 
         st = vg_file_write(lines_path, vg_buf_slice(&lines), 0600, err);
     if (st == VG_OK)
         st = parquet->write(parquet->ctx, path, lines_path, err);
+    if (st == VG_OK)
+        st = delta_sync(path, err); /* it will stand for entries that go */
     if (unlink(lines_path) != 0 && st == VG_OK)
         st = vg_fail(err, VG_RETRY, "lake.write", errno, "%s", lines_path);
     if (st == VG_OK)

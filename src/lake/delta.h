@@ -56,6 +56,9 @@ VG_CHECK enum vg_status delta_open(struct delta *table, const char *dir, const c
                                    const struct delta_parquet *parquet, struct vg_err *err);
 void delta_close(struct delta *table);
 
+/* A file or a folder is on the disk when this says VG_OK. */
+VG_CHECK enum vg_status delta_sync(const char *path, struct vg_err *err);
+
 /* What one commit changes. The data files are already durable. */
 struct delta_change {
     const char *operation; /* for people: "STREAMING UPDATE", "OPTIMIZE", "DELETE" */

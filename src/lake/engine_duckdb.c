@@ -442,20 +442,6 @@ struct vg_slice lakedb_string_of(duckdb_string_t *text)
                              length};
 }
 
-static enum vg_status sync_path(const char *path, struct vg_err *err)
-{
-    int fd = open(path, O_RDONLY | O_CLOEXEC);
-    enum vg_status st = VG_OK;
-
-    if (fd < 0)
-        return vg_fail(err, VG_RETRY, "lake.sync", errno, "%s", path);
-    if (fsync(fd) != 0)
-        st = vg_fail(err, VG_RETRY, "lake.sync", errno, "%s", path);
-    if (close(fd) != 0 && st == VG_OK)
-        st = vg_fail(err, VG_RETRY, "lake.sync", errno, "%s", path);
-    return st;
-}
-
 enum vg_status lakedb_plan_files(duckdb_connection connection, enum lake_table table,
                                  const char *source, struct vg_arena *arena,
                                  struct delta_file *files, size_t max, size_t *ret_count,
@@ -534,11 +520,11 @@ enum vg_status lakedb_write_file(struct duckdb_lake *lake, duckdb_connection con
     if (st == VG_OK)
         st = lakedb_run(connection, "write Parquet", sql.ptr, NULL, err);
     if (st == VG_OK)
-        st = sync_path(path.ptr, err);
+        st = delta_sync(path.ptr, err);
     if (st == VG_OK)
-        st = sync_path(dir.ptr, err);
+        st = delta_sync(dir.ptr, err);
     if (st == VG_OK)
-        st = sync_path(root, err);
+        st = delta_sync(root, err);
     if (st != VG_OK) {
         (void)unlink(path.ptr); /* half a file that nobody refers to */
         return st;

@@ -195,7 +195,7 @@ static enum vg_status expire(struct delta *table, const char *oldest, struct lak
         upkeep->expired_count += count;
     vg_arena_fini(&arena);
     free(removed);
-    return st;
+    return st == VG_REJECT ? VG_OK : st; /* somebody else was first: the next upkeep sees */
 }
 
 static bool is_live(const struct delta *table, const char *path)

@@ -403,6 +403,48 @@ static void test_a_checkpoint_stands_for_the_log(void)
     lake_close(lake);
 }
 
+static enum vg_status open_again(struct vg_err *err)
+{
+    struct lake *lake = NULL;
+    enum vg_status st = lake_open(&(struct lake_config){.dir = dir}, &lake, err);
+
+    lake_close(lake);
+    return st;
+}
+
+/* The hint is nobody's promise; a checkpoint that cannot be read matters only where the log does
+ * not begin at its beginning; and a table whose beginning is gone is never taken for an empty one.
+ */
+static void test_a_checkpoint_that_cannot_be_read(void)
+{
+    static const char all[] = "SELECT count(*) AS n FROM {enriched}";
+    char hint[160], checkpoint[160], first[160];
+    struct vg_err err = {0};
+    struct lake *lake;
+
+    fresh_dir();
+    lake = open_lake();
+    fill(lake, 105);
+    (void)maintain(lake, 0, VG_DAY_US, vg_now_us());
+    lake_close(lake);
+    (void)snprintf(hint, sizeof(hint), "%s/enriched/_delta_log/_last_checkpoint", dir);
+    (void)snprintf(checkpoint, sizeof(checkpoint),
+                   "%s/enriched/_delta_log/%020d.checkpoint.parquet", dir, 105);
+    (void)snprintf(first, sizeof(first), "%s/enriched/_delta_log/%020d.json", dir, 0);
+    CHECK(unlink(hint) == 0 && access(checkpoint, F_OK) == 0);
+    lake = open_lake();
+    check_query(lake, all, "[{\"n\":210}]");
+    lake_close(lake);
+    CHECK(vg_file_write(checkpoint, VG_SLICE("PAR1 and no more"), 0600, NULL) == VG_OK);
+    lake = open_lake();
+    check_query(lake, all, "[{\"n\":210}]");
+    lake_close(lake);
+    CHECK(unlink(first) == 0);
+    CHECK(open_again(&err) != VG_OK);
+    CHECK(unlink(checkpoint) == 0);
+    CHECK(open_again(&err) == VG_FATAL && strcmp(err.code, "lake.log") == 0);
+}
+
 /* What a crash between a file's writing and its commit leaves. */
 static void test_files_without_a_commit_go(void)
 {
@@ -439,6 +481,7 @@ int main(void)
     RUN(test_a_merge_that_comes_too_late_changes_nothing);
     RUN(test_dates_beyond_the_policy_are_forgotten);
     RUN(test_a_checkpoint_stands_for_the_log);
+    RUN(test_a_checkpoint_that_cannot_be_read);
     RUN(test_files_without_a_commit_go);
     return vg_test_report();
 }
