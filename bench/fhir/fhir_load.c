@@ -20,6 +20,8 @@
  * its own CPU is in the line. Searches ask for fresh results (HAPI otherwise repeats an answer for
  * a minute).
  */
+#include "../measure.h"
+
 #include "base/buf.h"
 #include "base/clock.h"
 
@@ -31,12 +33,10 @@
 #include <stdatomic.h>
 #include <stdio.h>
 #include <stdlib.h>
-#include <sys/resource.h>
 #include <sys/socket.h>
 #include <unistd.h>
 
 #define CLIENTS_MAX 1000
-#define BUCKETS 2048 /* 64 a power of two, from 1 us to over an hour */
 #define SIGNS 8
 #define FIRST_SECOND 1770000000 /* 2026-02-02T02:40:00Z */
 #define WINDOW_S 20
@@ -70,7 +70,8 @@ static struct options {
              .patients = 500,
              .entries = 100};
 
-static _Atomic uint64_t histogram[BUCKETS], done, failed, matches, worst_us;
+static struct histogram histogram;
+static _Atomic uint64_t done, failed, matches, worst_us;
 static atomic_long next_number; /* Observation, or patient for seed */
 static _Atomic bool is_measuring, is_ending;
 static char (*ids)[ID_ROOM];
@@ -84,61 +85,20 @@ static void die(const char *what)
 
 /* ---- figures ---- */
 
-static void observe(uint64_t us)
-{
-    unsigned power = 63u - (unsigned)__builtin_clzll(us | 1);
-    uint64_t step = power >= 6 ? us >> (power - 6) & 63 : us << (6 - power) & 63;
-    size_t at = (size_t)power * 64 + (size_t)step;
-    uint64_t worst = atomic_load(&worst_us);
-
-    atomic_fetch_add(&histogram[at < BUCKETS ? at : BUCKETS - 1], 1);
-    while (us > worst && !atomic_compare_exchange_weak(&worst_us, &worst, us))
-        ;
-}
-
-static double quantile_ms(double q)
-{
-    uint64_t total = 0, seen = 0;
-
-    for (size_t i = 0; i < BUCKETS; i++)
-        total += histogram[i];
-    for (size_t i = 0; i < BUCKETS; i++) {
-        seen += histogram[i];
-        if (total && (double)seen >= q * (double)total)
-            return (double)((64u + i % 64) << (i / 64)) / 64.0 / 1000.0;
-    }
-    return 0;
-}
-
 static double server_cpu_s(void)
 {
-    char path[64], text[1024];
-    unsigned long user = 0, system = 0;
-    const char *after;
-    size_t len;
-    FILE *file;
+    double cpu_s = options.pid ? process_cpu_s(options.pid) : 0;
 
-    (void)snprintf(path, sizeof(path), "/proc/%d/stat", options.pid);
-    file = options.pid ? fopen(path, "r") : NULL;
-    if (!file)
-        return 0;
-    len = fread(text, 1, sizeof(text) - 1, file);
-    (void)fclose(file);
-    text[len] = '\0';
-    after = strrchr(text, ')');
-    if (!after ||
-        sscanf(after, ") %*c %*d %*d %*d %*d %*d %*u %*u %*u %*u %*u %lu %lu", &user, &system) != 2)
-        return 0;
-    return (double)(user + system) / (double)sysconf(_SC_CLK_TCK);
+    return cpu_s < 0 ? 0 : cpu_s; /* it is not ours to say that the server is gone */
 }
 
-static double own_cpu_s(void)
+static void observe(uint64_t us)
 {
-    struct rusage usage;
+    uint64_t worst = atomic_load(&worst_us);
 
-    (void)getrusage(RUSAGE_SELF, &usage);
-    return (double)(usage.ru_utime.tv_sec + usage.ru_stime.tv_sec) +
-           (double)(usage.ru_utime.tv_usec + usage.ru_stime.tv_usec) / 1e6;
+    histogram_count(&histogram, us);
+    while (us > worst && !atomic_compare_exchange_weak(&worst_us, &worst, us))
+        ;
 }
 
 static uint64_t draw(struct client *c, uint64_t below)
@@ -576,8 +536,8 @@ int main(int argc, char **argv)
            "server_cpu_us_each=%.1f generator_cpu_us_each=%.1f load=%.1f stored_after=%ld\n",
            options.label, what->name, options.clients, options.stored, (double)us / 1e6,
            (double)count * 1e6 / (double)us, (double)matches * 1e6 / (double)us,
-           count ? (double)matches / (double)count : 0, quantile_ms(0.5), quantile_ms(0.99),
-           (double)worst_us / 1000.0, (unsigned long long)failed,
+           count ? (double)matches / (double)count : 0, histogram_ms(&histogram, 0.5),
+           histogram_ms(&histogram, 0.99), (double)worst_us / 1000.0, (unsigned long long)failed,
            count ? server_s / (double)count * 1e6 : 0, count ? own_s / (double)count * 1e6 : 0,
            load[0],
            what->is_write && what->run != do_seed ? atomic_load(&next_number) : options.stored);

@@ -11,6 +11,8 @@
  * of 1.6 % steps. CPU of the server comes from /proc/PID/stat, of the generator from getrusage. One
  * thread, epoll.
  */
+#include "../measure.h"
+
 #include "base/clock.h"
 #include "base/slice.h"
 #include "hub/mqtt_packet.h"
@@ -25,12 +27,10 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <sys/epoll.h>
-#include <sys/resource.h>
 #include <sys/socket.h>
 #include <unistd.h>
 
 #define WINDOW_MAX 1000
-#define BUCKETS 2048     /* 64 a power of two, from 1 us to over an hour */
 #define CONNECT_BATCH 64 /* logins at once: a server hashes passwords */
 
 struct options {
@@ -67,7 +67,8 @@ static struct options options = {.host = "127.0.0.1",
                                  .seconds = 5,
                                  .payload = 256,
                                  .version = 4};
-static uint64_t histogram[BUCKETS], acked, online;
+static struct histogram histogram;
+static uint64_t acked, online;
 static bool is_measuring, is_ending;
 static int epoll_fd;
 
@@ -75,30 +76,6 @@ static void die(const char *what)
 {
     (void)fprintf(stderr, "mqtt_load: %s: %s\n", what, strerror(errno));
     exit(1);
-}
-
-static void observe(uint64_t ns)
-{
-    uint64_t us = ns / 1000 + 1;
-    unsigned power = 63u - (unsigned)__builtin_clzll(us);
-    uint64_t step = power >= 6 ? us >> (power - 6) & 63 : us << (6 - power) & 63;
-    size_t at = (size_t)power * 64 + (size_t)step;
-
-    histogram[at < BUCKETS ? at : BUCKETS - 1]++;
-}
-
-static double quantile_ms(double q)
-{
-    uint64_t total = 0, seen = 0;
-
-    for (size_t i = 0; i < BUCKETS; i++)
-        total += histogram[i];
-    for (size_t i = 0; i < BUCKETS; i++) {
-        seen += histogram[i];
-        if (total && (double)seen >= q * (double)total)
-            return (double)((64u + i % 64) << (i / 64)) / 64.0 / 1000.0;
-    }
-    return 0;
 }
 
 /* ---- bytes ---- */
@@ -279,7 +256,8 @@ static void take_packet(struct client *c, const struct mqtt_frame *frame, const 
         c->inflight--;
         if (is_measuring) {
             acked++;
-            observe(now_ns - c->sent_ns[id % (options.window + 1)]);
+            histogram_count(&histogram,
+                            (now_ns - c->sent_ns[id % (options.window + 1)]) / 1000 + 1);
         }
     } else if (frame->type == MQTT_DISCONNECT) {
         (void)fprintf(stderr, "mqtt_load: DISCONNECT 0x%02x\n", frame->body_bytes ? body[0] : 0);
@@ -378,35 +356,9 @@ static SSL_CTX *open_tls(void)
 
 static double server_cpu_s(void)
 {
-    char path[64], text[1024];
-    unsigned long user = 0, system = 0;
-    const char *after;
-    size_t len;
-    FILE *file;
+    double cpu_s = options.pid ? process_cpu_s(options.pid) : 0;
 
-    if (!options.pid)
-        return 0;
-    (void)snprintf(path, sizeof(path), "/proc/%d/stat", options.pid);
-    file = fopen(path, "r");
-    if (!file)
-        return 0;
-    len = fread(text, 1, sizeof(text) - 1, file);
-    (void)fclose(file);
-    text[len] = '\0';
-    after = strrchr(text, ')');
-    if (!after ||
-        sscanf(after, ") %*c %*d %*d %*d %*d %*d %*u %*u %*u %*u %*u %lu %lu", &user, &system) != 2)
-        return 0;
-    return (double)(user + system) / (double)sysconf(_SC_CLK_TCK);
-}
-
-static double own_cpu_s(void)
-{
-    struct rusage usage;
-
-    (void)getrusage(RUSAGE_SELF, &usage);
-    return (double)(usage.ru_utime.tv_sec + usage.ru_stime.tv_sec) +
-           (double)(usage.ru_utime.tv_usec + usage.ru_stime.tv_usec) / 1e6;
+    return cpu_s < 0 ? 0 : cpu_s; /* it is not ours to say that the server is gone */
 }
 
 static void read_options(int argc, char **argv)
@@ -509,7 +461,7 @@ int main(int argc, char **argv)
     while (vg_mono_ns() < end_ns)
         turn(10);
     acked = 0;
-    memset(histogram, 0, sizeof(histogram));
+    memset(&histogram, 0, sizeof(histogram));
     server_before = server_cpu_s();
     own_before = own_cpu_s();
     start_ns = vg_mono_ns();
@@ -524,8 +476,8 @@ int main(int argc, char **argv)
            "p50_ms=%.3f p99_ms=%.3f p999_ms=%.3f server_cpu_us_per_msg=%.3f "
            "generator_cpu_us_per_msg=%.3f\n",
            options.label, tls != NULL, options.version, options.connections, options.window,
-           options.payload, (double)acked / elapsed, quantile_ms(0.5), quantile_ms(0.99),
-           quantile_ms(0.999), acked ? server_s / (double)acked * 1e6 : 0,
-           acked ? own_s / (double)acked * 1e6 : 0);
+           options.payload, (double)acked / elapsed, histogram_ms(&histogram, 0.5),
+           histogram_ms(&histogram, 0.99), histogram_ms(&histogram, 0.999),
+           acked ? server_s / (double)acked * 1e6 : 0, acked ? own_s / (double)acked * 1e6 : 0);
     return acked ? 0 : 1;
 }

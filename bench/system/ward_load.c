@@ -22,6 +22,8 @@
  * Threads: main (epoll: devices and the board's event stream), probe (REST). CPU and memory of the
  * server are from /proc/PID.
  */
+#include "../measure.h"
+
 #include "base/arena.h"
 #include "base/clock.h"
 #include "base/file.h"
@@ -42,7 +44,6 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <sys/epoll.h>
-#include <sys/resource.h>
 #include <sys/socket.h>
 #include <unistd.h>
 
@@ -50,7 +51,6 @@
 #define VALUES_PER_MESSAGE 9
 #define BEDS_MAX 2000
 #define RING 4096        /* messages of a device that are remembered, at most 65,535 */
-#define BUCKETS 2048     /* 64 a power of two, from 1 us to over an hour */
 #define CONNECT_BATCH 64 /* logins at once: the hub hashes passwords */
 #define ILL_US (2 * VG_SECOND_US)
 #define WELL_US (6 * VG_SECOND_US)
@@ -63,10 +63,6 @@ struct options {
     uint64_t backlog;
     double rate_part;
     bool has_tls;
-};
-
-struct histogram {
-    uint64_t buckets[BUCKETS], count;
 };
 
 /* One message on its way. */
@@ -150,25 +146,7 @@ static void check(enum vg_status st, const struct vg_err *err)
 
 static void observe(struct histogram *h, uint64_t ns)
 {
-    uint64_t us = ns / 1000 + 1;
-    unsigned power = 63u - (unsigned)__builtin_clzll(us);
-    uint64_t step = power >= 6 ? us >> (power - 6) & 63 : us << (6 - power) & 63;
-    size_t at = (size_t)power * 64 + (size_t)step;
-
-    h->buckets[at < BUCKETS ? at : BUCKETS - 1]++;
-    h->count++;
-}
-
-static double quantile_ms(const struct histogram *h, double q)
-{
-    uint64_t seen = 0;
-
-    for (size_t i = 0; i < BUCKETS; i++) {
-        seen += h->buckets[i];
-        if (h->count && (double)seen >= q * (double)h->count)
-            return (double)((64u + i % 64) << (i / 64)) / 64.0 / 1000.0;
-    }
-    return 0;
+    histogram_count(h, ns / 1000 + 1);
 }
 
 /* ---- bytes ---- */
@@ -677,25 +655,11 @@ static size_t read_proc(const char *name, char *out, size_t size)
 
 static double server_cpu_s(void)
 {
-    unsigned long user = 0, system = 0;
-    char text[1024];
-    const char *after;
+    double cpu_s = process_cpu_s(server_pid);
 
-    (void)read_proc("stat", text, sizeof(text));
-    after = strrchr(text, ')');
-    if (!after ||
-        sscanf(after, ") %*c %*d %*d %*d %*d %*d %*u %*u %*u %*u %*u %lu %lu", &user, &system) != 2)
+    if (cpu_s < 0)
         die("the server is gone");
-    return (double)(user + system) / (double)sysconf(_SC_CLK_TCK);
-}
-
-static double own_cpu_s(void)
-{
-    struct rusage usage;
-
-    (void)getrusage(RUSAGE_SELF, &usage);
-    return (double)(usage.ru_utime.tv_sec + usage.ru_stime.tv_sec) +
-           (double)(usage.ru_utime.tv_usec + usage.ru_stime.tv_usec) / 1e6;
+    return cpu_s;
 }
 
 static double server_mib(const char *what)
@@ -829,10 +793,10 @@ static void print_phase(const char *name, const struct result *r)
            "%s_cpu_us_per_msg=%.1f %s_generator_us_per_msg=%.1f %s_seconds=%.1f %s_drained=%d "
            "%s_lost=%" PRId64 " %s_scored=%" PRIu64 " %s_board_events=%" PRIu64,
            name, r->messages, name, rate, name, rate * MEASUREMENTS_PER_MESSAGE, name,
-           rate * VALUES_PER_MESSAGE, name, quantile_ms(&puback, 0.5), name,
-           quantile_ms(&puback, 0.99), name, flag.count, name, quantile_ms(&flag, 0.5), name,
-           quantile_ms(&flag, 0.99), name, probe.readable.count, name,
-           quantile_ms(&probe.readable, 0.5), name, quantile_ms(&probe.readable, 0.99), name,
+           rate * VALUES_PER_MESSAGE, name, histogram_ms(&puback, 0.5), name,
+           histogram_ms(&puback, 0.99), name, flag.count, name, histogram_ms(&flag, 0.5), name,
+           histogram_ms(&flag, 0.99), name, probe.readable.count, name,
+           histogram_ms(&probe.readable, 0.5), name, histogram_ms(&probe.readable, 0.99), name,
            r->cpu_us, name, r->own_us, name, r->seconds, name, r->is_drained, name,
            (int64_t)(r->messages * MEASUREMENTS_PER_MESSAGE) - (int64_t)r->normalized, name,
            r->scored, name, board_events);

@@ -21,7 +21,6 @@
 #include <openssl/pem.h>
 #include <pthread.h>
 #include <stdlib.h>
-#include <sys/stat.h>
 #include <time.h>
 
 #define TOKEN_BYTES_MAX (64u << 10)
@@ -38,7 +37,6 @@ struct vg_http_token {
     char *header;           /* NULL = none */
     int64_t fresh_until_us; /* monotonic */
     int64_t not_before_us;  /* monotonic: the last try failed */
-    struct timespec file_time;
 };
 
 static bool is_given(const char *text)
@@ -140,21 +138,15 @@ static enum vg_status set_header(struct vg_http_token *token, struct vg_slice va
 
 /* ---- from a file ---- */
 
+/* Read at each look: two files written within one tick of the clock may have the same time. */
 static enum vg_status read_file(struct vg_http_token *token, struct vg_arena *arena,
                                 struct vg_err *err)
 {
     struct vg_slice text;
-    struct stat now;
-    enum vg_status st;
+    enum vg_status st = vg_file_read(arena, token->file, TOKEN_BYTES_MAX, &text, err);
 
-    if (stat(token->file, &now) == 0 && token->header &&
-        now.st_mtim.tv_sec == token->file_time.tv_sec &&
-        now.st_mtim.tv_nsec == token->file_time.tv_nsec)
-        return VG_OK;
-    st = vg_file_read(arena, token->file, TOKEN_BYTES_MAX, &text, err);
     if (st != VG_OK)
         return vg_fail(err, VG_RETRY, "http.token", 0, "the token's file cannot be read");
-    token->file_time = now.st_mtim;
     return set_header(token, vg_slice_trim(text), err);
 }
 
