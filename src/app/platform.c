@@ -195,6 +195,21 @@ static enum vg_status start_stage(struct platform *p, const struct stage_ops *op
     return st;
 }
 
+/* Where the partition ends now: what lies before may have been begun by the process before. */
+static enum vg_status partition_end(struct platform *p, uint32_t partition, uint64_t *ret_seq,
+                                    struct vg_err *err)
+{
+    struct stream_consumer *tail;
+    enum vg_status st =
+        stream_consumer_open(p->stream, partition, STREAM_DEVICE_RAW, "end!", &tail, err);
+
+    if (st == VG_OK) {
+        *ret_seq = stream_position(tail);
+        stream_consumer_close(tail);
+    }
+    return st;
+}
+
 static enum vg_status open_lane(struct platform *p, uint32_t partition, struct vg_err *err)
 {
     const struct settings *s = p->settings;
@@ -223,8 +238,10 @@ static enum vg_status open_lane(struct platform *p, uint32_t partition, struct v
         .refractory_us = s->alert_rest_us,
         .stale_us = s->alert_stale_us,
     };
-    enum vg_status st = connector_open(&connector, &lane->connector, err);
+    enum vg_status st = partition_end(p, partition, &connector.replay_end_seq, err);
 
+    if (st == VG_OK)
+        st = connector_open(&connector, &lane->connector, err);
     if (st == VG_OK)
         st = enrich_open(&enrich, &lane->enrich, err);
     for (int table = LAKE_ENRICHED; table <= LAKE_SCORED && st == VG_OK; table++) {

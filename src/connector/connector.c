@@ -12,6 +12,10 @@
  * An Observation is read from the store before it is added to, but not where it cannot be there: a
  * reading newer than all that its device has (asked once, then kept). That is nearly every reading.
  *
+ * A batch that may have been begun before a crash is worked on with the mapping that it was begun
+ * with, whichever is active by now: that one is noted on disk before its first effect, and counts
+ * for what was in the journal when this process began, one batch's length of it at most.
+ *
  * What is wrong with one message is its dead letter and nobody else's: a refused write is taken out
  * and the rest is written.
  *
@@ -38,6 +42,7 @@
 /* Under a backlog: neighbours in the store share its pages, so a larger commit costs less for each
  * (a fifth less than 500). While nothing waits a commit is as small as what came. */
 #define OBSERVATIONS_PER_COMMIT 2000
+#define BATCH_COUNT_MAX 1024
 #define ARENA_BYTES_MAX (128u << 20)
 #define BODIES_BYTES_MAX (64u << 20)
 #define REFUSALS_TO_SINGLES 8
@@ -69,7 +74,10 @@ struct connector {
     struct connector_config config;
     struct mapping_store *mappings, *own_mappings;
     const struct mapping_pair *mapping; /* of the batch */
-    bool has_written; /* the FHIR service has something of this batch, which is not committed */
+    bool has_written;  /* the FHIR service has something of this batch, which is not committed */
+    bool is_replaying; /* the batch may have been begun by the process before, with `mapping` */
+    size_t batch_count, replayed_count; /* messages */
+    char begun[MAPPING_VERSION_SIZE];   /* noted on disk */
     struct decode_config decode;
     struct identity *identity;
     struct dedupe *dedupe;
@@ -96,11 +104,24 @@ static enum vg_status open_mappings(struct connector *c, struct vg_err *err)
     const struct mapping_store_config files = {.device_path = c->config.device_mapping,
                                                .fhir_path = c->config.fhir_mapping,
                                                .compat = c->config.compat};
+    struct vg_err why = {0};
     enum vg_status st =
         c->config.mappings ? VG_OK : mapping_store_open(&files, &c->own_mappings, err);
 
     c->mappings = c->config.mappings ? c->config.mappings : c->own_mappings;
-    return st;
+    if (st != VG_OK)
+        return st;
+    st = mapping_store_take_begun(c->mappings, c->config.partition, &c->mapping, &why);
+    if (st == VG_OK) {
+        c->is_replaying = true;
+        memcpy(c->begun, c->mapping->version, sizeof(c->begun));
+    } else if (st != VG_END) {
+        vg_log(VG_LOG_ERROR, "connector", why.code,
+               "partition %u: a batch that a crash cut short is worked on with the active mapping; "
+               "what it had written with another one stays: %s",
+               c->config.partition, why.text);
+    }
+    return VG_OK;
 }
 
 enum vg_status connector_open(const struct connector_config *config,
@@ -573,14 +594,25 @@ static bool grow_messages(struct connector *c, size_t count)
 }
 
 /* The batch's mappings: what is active now. One that comes again after the FHIR service had taken a
- * part of it keeps those it had: another version could leave the first one's Observations behind.
- */
-static void take_mapping(struct connector *c)
+ * part of it, in this process or the one before, keeps those it had: another version could leave
+ * the first one's Observations behind. */
+static enum vg_status take_mapping(struct connector *c, const struct stream_batch *batch,
+                                   struct vg_err *err)
 {
-    if (c->has_written)
-        return;
+    enum vg_status st;
+
+    c->is_replaying = c->is_replaying && c->replayed_count < BATCH_COUNT_MAX && batch->count > 0 &&
+                      batch->records[0].seq < c->config.replay_end_seq;
+    if (c->has_written || c->is_replaying)
+        return VG_OK;
     mapping_pair_drop(c->mapping);
     c->mapping = mapping_store_take(c->mappings);
+    if (strcmp(c->begun, c->mapping->version) == 0)
+        return VG_OK;
+    st = mapping_store_begin(c->mappings, c->config.partition, c->mapping, err);
+    if (st == VG_OK)
+        memcpy(c->begun, c->mapping->version, sizeof(c->begun));
+    return st;
 }
 
 static enum vg_status connector_process(void *self, const struct stream_batch *batch,
@@ -592,7 +624,10 @@ static enum vg_status connector_process(void *self, const struct stream_batch *b
 
     if (!grow_messages(c, batch->count))
         return vg_fail(err, VG_RETRY, "connector.memory", 0, "no memory for a batch");
-    take_mapping(c);
+    st = take_mapping(c, batch, err);
+    if (st != VG_OK)
+        return st;
+    c->batch_count = batch->count;
     dedupe_undo(c->dedupe); /* the last batch, if it was not committed, is this one */
     identity_begin(c->identity);
     if (c->newest.count > DEVICES_MAX) {
@@ -644,6 +679,7 @@ static void connector_committed(void *self, uint64_t next_seq)
 
     (void)next_seq;
     c->has_written = false;
+    c->replayed_count += c->batch_count;
     dedupe_keep(c->dedupe);
 }
 
@@ -672,6 +708,7 @@ const struct stage_ops *connector_stage_ops(void)
         .steps = {5},
         .output_step = 6,
         .input = STREAM_DEVICE_RAW,
+        .batch_count_max = BATCH_COUNT_MAX,
         .process = connector_process,
         .restore = connector_restore,
         .restore_from = connector_restore_from,

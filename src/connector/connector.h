@@ -34,6 +34,9 @@ struct connector_config {
     const char *compat;         /* of the two files: NULL or "default", or "medtech" */
     struct fhir_store *store;   /* borrowed */
     uint32_t partition;         /* whose records it gets: for trace ids */
+    /* Where the partition ended when the process began: what lies before may have been begun by the
+     * process before, with another mapping; 0 = nothing. */
+    uint64_t replay_end_seq;
     uint32_t dedupe_size;       /* messages remembered for each device; 0 = 256 */
     const char *zone;           /* of times without one (connector/zone.h); NULL or "" = refused */
     const char *hl7_processing; /* HL7 MSH-11 that are taken, a letter each; NULL = "P" */

@@ -764,6 +764,142 @@ static void test_exchange(void)
     close_house(&h);
 }
 
+/* ---- a crash between the FHIR service and the journal, and another mapping after it ---- */
+
+#define CRASH_MESSAGES 40
+
+/* The pulse at another code: with it each reading is another Observation. */
+static bool other_code(struct vg_arena *arena, struct vg_slice fhir, struct vg_slice *ret)
+{
+    const char *at = memmem(fhir.ptr, fhir.len, "8867-4", 6);
+
+    if (!at)
+        return false;
+    *ret = vg_arena_dup(arena, fhir);
+    memcpy((char *)(uintptr_t)ret->ptr + (at - fhir.ptr), "8889-8", 6);
+    return true;
+}
+
+/* Puts messages on device.raw, so that a connector's stage has them to read. */
+static void publish(struct house *h, char bodies[][96], size_t from, size_t to, uint64_t *ret_end)
+{
+    struct stream_out out;
+    struct vg_err err = {0};
+    uint64_t first = 0;
+
+    stream_out_init(&out);
+    for (size_t i = from; i < to; i++)
+        stream_out_add(&out, STREAM_DEVICE_RAW, T0 + (int64_t)i, VG_SLICE("bed-4"),
+                       (struct vg_slice){0}, vg_slice_of(bodies[i]));
+    CHECK(stream_commit(h->stream, 0, &out, &first, &err) == VG_OK);
+    *ret_end = first + (to - from);
+    stream_out_fini(&out);
+}
+
+/* The loop of stream/stage.c, with the crash where it hurts: what process() wrote to the FHIR
+ * service is there, and the journal has neither records nor offset of the last batch. */
+static bool run_to(struct house *h, size_t batch_count, size_t crash_at)
+{
+    const struct stage_ops *ops = connector_stage_ops();
+    struct stream_consumer *consumer = NULL;
+    struct stream_batch batch;
+    struct stream_out out;
+    struct vg_err err = {0};
+    bool is_crashed = false;
+
+    stream_out_init(&out);
+    if (!CHECK(stream_consumer_open(h->stream, 0, STREAM_DEVICE_RAW, ops->name, &consumer, &err) ==
+               VG_OK))
+        return false;
+    for (size_t done = 0;
+         !is_crashed && stream_read(consumer, batch_count, 0, &batch, &err) == VG_OK;) {
+        stream_out_clear(&out);
+        if (!CHECK(ops->process(h->connector, &batch, &out, &err) == VG_OK))
+            break;
+        done += batch.count;
+        is_crashed = done > crash_at;
+        if (is_crashed)
+            break;
+        stream_out_offset(&out, ops->name, STREAM_DEVICE_RAW, 0, batch.next_seq);
+        CHECK(stream_commit(h->stream, 0, &out, NULL, &err) == VG_OK);
+        ops->committed(h->connector, batch.next_seq);
+    }
+    stream_consumer_close(consumer);
+    stream_out_fini(&out);
+    connector_close(h->connector);
+    h->connector = NULL;
+    return is_crashed;
+}
+
+static size_t count_code(struct house *h, const char *code)
+{
+    struct fhir_results results = {0};
+    struct vg_err err = {0};
+    char query[64];
+
+    (void)snprintf(query, sizeof(query), "_count=1000&code=%s", code);
+    CHECK(fhir_search(h->store, VG_SLICE("Observation"), vg_slice_of(query), &h->arena, &results,
+                      &err) == VG_OK);
+    return results.match_count;
+}
+
+static void crash_and_change(unsigned seed)
+{
+    const struct mapping_act act = {.who = VG_SLICE("test"), .how = "rollback"};
+    char bodies[CRASH_MESSAGES + 1][96], dir[96], version[MAPPING_VERSION_SIZE];
+    size_t batch_count = 1 + seed % 7, crash_at = seed * 11 % (CRASH_MESSAGES - 1);
+    struct connector_config config = {0};
+    struct vg_slice device, fhir, changed;
+    struct vg_err err = {0};
+    struct house h;
+
+    if (!CHECK(open_house(&h, NULL)))
+        return;
+    connector_close(h.connector);
+    h.connector = NULL;
+    for (int i = 0; i <= CRASH_MESSAGES; i++)
+        (void)snprintf(bodies[i], sizeof(bodies[i]),
+                       "{\"time\":\"2026-03-14T10:00:%02dZ\",\"hr\":72}", i);
+    (void)snprintf(dir, sizeof(dir), "%s/mappings", h.dir);
+    const struct mapping_store_config files = {
+        .dir = dir,
+        .device_path = VG_SOURCE_DIR "/mappings/ward-device.json",
+        .fhir_path = VG_SOURCE_DIR "/mappings/ward-fhir.json"};
+
+    config.store = h.store;
+    CHECK(read_ward(&h.arena, &device, &fhir) && other_code(&h.arena, fhir, &changed));
+    if (CHECK(mapping_store_open(&files, &config.mappings, &err) == VG_OK) &&
+        CHECK(connector_open(&config, &h.connector, &err) == VG_OK)) {
+        publish(&h, bodies, 0, CRASH_MESSAGES, &config.replay_end_seq);
+        CHECK(run_to(&h, batch_count, crash_at));
+        mapping_store_close(config.mappings);
+        config.mappings = NULL;
+        CHECK(mapping_store_open(&files, &config.mappings, &err) == VG_OK);
+        CHECK(mapping_store_activate(config.mappings, device, changed, &act, version, NULL, &err) ==
+              VG_OK);
+        /* Once more in the middle of what comes again, then to the end. */
+        for (int again = 0; again < 2; again++) {
+            CHECK(connector_open(&config, &h.connector, &err) == VG_OK);
+            (void)run_to(&h, batch_count + 2, again ? SIZE_MAX : 0);
+        }
+        CHECK_ROW("each reading is one Observation, by the mapping that it was begun with");
+        CHECK(count_code(&h, "8867-4") == CRASH_MESSAGES && count_code(&h, "8889-8") == 0);
+        CHECK_ROW("what came after the restart has the new one");
+        publish(&h, bodies, CRASH_MESSAGES, CRASH_MESSAGES + 1, &(uint64_t){0});
+        CHECK(connector_open(&config, &h.connector, &err) == VG_OK);
+        (void)run_to(&h, batch_count, SIZE_MAX);
+        CHECK(count_code(&h, "8867-4") == CRASH_MESSAGES && count_code(&h, "8889-8") == 1);
+    }
+    mapping_store_close(config.mappings);
+    close_house(&h);
+}
+
+static void test_crash_before_another_mapping(void)
+{
+    for (unsigned seed = 1; seed <= 5; seed++)
+        crash_and_change(seed);
+}
+
 static void test_open_errors(void)
 {
     const struct connector_config rows[] = {
@@ -805,5 +941,6 @@ int main(void)
     RUN(test_refused_write);
     RUN(test_as_a_stage);
     RUN(test_exchange);
+    RUN(test_crash_before_another_mapping);
     return vg_test_report();
 }

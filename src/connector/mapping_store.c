@@ -2,6 +2,7 @@
  *
  *     DIR/VERSION.device.json, DIR/VERSION.fhir.json   the texts, byte for byte
  *     DIR/active.json   {"files":"VERSION","history":[{"version","time","who","how"}, …]}
+ *     DIR/partition-N   the version that partition N's newest batch was begun with
  *
  * The last entry of the history is the active version; the file is written beside, synced and
  * renamed over, after the texts that it names: a crash leaves the old or the new one active, with
@@ -77,7 +78,8 @@ static void pair_free(struct mapping_pair *pair)
 }
 
 static enum vg_status pair_load(struct mapping_store *s, struct vg_slice device,
-                                struct vg_slice fhir, struct mapping_pair **ret, struct vg_err *err)
+                                struct vg_slice fhir, bool is_medtech, struct mapping_pair **ret,
+                                struct vg_err *err)
 {
     struct mapping_pair *pair = calloc(1, sizeof(*pair));
     struct mapping_errors device_errors, fhir_errors;
@@ -90,11 +92,11 @@ static enum vg_status pair_load(struct mapping_store *s, struct vg_slice device,
     vg_arena_init(&pair->arena, 4 * MAPPING_BYTES_MAX);
     pair->store = s;
     pair->holders = 1;
-    device_errors = (struct mapping_errors){.arena = &pair->arena, .is_medtech = s->is_medtech};
+    device_errors = (struct mapping_errors){.arena = &pair->arena, .is_medtech = is_medtech};
     fhir_errors = device_errors;
     device_errors.source = vg_arena_dup(&pair->arena, device);
     fhir_errors.source = vg_arena_dup(&pair->arena, fhir);
-    mapping_version_of(device, fhir, s->is_medtech, pair->version);
+    mapping_version_of(device, fhir, is_medtech, pair->version);
     if (!device_errors.source.ptr || !fhir_errors.source.ptr || !pair->version[0]) {
         pair_free(pair);
         return vg_fail(err, VG_REJECT, "connector.mapping", 0, "the mappings are too large");
@@ -331,7 +333,7 @@ enum vg_status mapping_store_activate(struct mapping_store *s, struct vg_slice d
 {
     char old[MAPPING_VERSION_SIZE] = "", version[MAPPING_VERSION_SIZE];
     struct mapping_pair *pair = NULL;
-    enum vg_status st = pair_load(s, device, fhir, &pair, err);
+    enum vg_status st = pair_load(s, device, fhir, s->is_medtech, &pair, err);
 
     if (st != VG_OK)
         return st;
@@ -421,6 +423,74 @@ enum vg_status mapping_store_texts(struct mapping_store *s, struct vg_slice vers
         return VG_END;
     }
     return s->config.dir ? read_version(s, name, arena, ret_device, ret_fhir, err) : VG_END;
+}
+
+/* ---- what a partition was begun with ---- */
+
+static struct vg_slice partition_path(const struct mapping_store *s, uint32_t partition,
+                                      struct vg_arena *arena)
+{
+    return vg_arena_printf(arena, "%s/partition-%u", s->config.dir, partition);
+}
+
+enum vg_status mapping_store_begin(struct mapping_store *s, uint32_t partition,
+                                   const struct mapping_pair *pair, struct vg_err *err)
+{
+    struct vg_arena arena;
+    struct vg_slice path;
+    enum vg_status st;
+
+    if (!s->config.dir)
+        return VG_OK;
+    vg_arena_init(&arena, 0);
+    path = partition_path(s, partition, &arena);
+    st = path.ptr ? vg_file_write(path.ptr, vg_slice_of(pair->version), 0600, err)
+                  : vg_fail(err, VG_RETRY, "connector.memory", 0, "no memory for the mappings");
+    vg_arena_fini(&arena);
+    return st;
+}
+
+/* The version's texts, whatever the setting compat was then. */
+static enum vg_status load_version(struct mapping_store *s, const char *version,
+                                   struct vg_arena *arena, struct mapping_pair **ret,
+                                   struct vg_err *err)
+{
+    char plain[MAPPING_VERSION_SIZE];
+    struct vg_slice device, fhir;
+    enum vg_status st = read_version(s, version, arena, &device, &fhir, err);
+
+    if (st == VG_END)
+        return vg_fail(err, VG_REJECT, "connector.mapping_damage", 0, "mapping %s is missing",
+                       version);
+    if (st != VG_OK)
+        return st;
+    mapping_version_of(device, fhir, false, plain);
+    return pair_load(s, device, fhir, strcmp(plain, version) != 0, ret, err);
+}
+
+enum vg_status mapping_store_take_begun(struct mapping_store *s, uint32_t partition,
+                                        const struct mapping_pair **ret, struct vg_err *err)
+{
+    char version[MAPPING_VERSION_SIZE];
+    struct vg_slice path, text;
+    struct mapping_pair *pair = NULL;
+    struct vg_arena arena;
+    enum vg_status st;
+
+    if (!s->config.dir)
+        return VG_END;
+    vg_arena_init(&arena, 3 * MAPPING_BYTES_MAX);
+    path = partition_path(s, partition, &arena);
+    st = path.ptr ? vg_file_read(&arena, path.ptr, MAPPING_VERSION_SIZE, &text, err)
+                  : vg_fail(err, VG_RETRY, "connector.memory", 0, "no memory for the mappings");
+    if (st == VG_OK && (!is_version(text) || !vg_slice_to_cstr(text, version, sizeof(version))))
+        st = vg_fail(err, VG_REJECT, "connector.mapping_damage", 0,
+                     "%.200s is not as it was written", path.ptr);
+    if (st == VG_OK)
+        st = load_version(s, version, &arena, &pair, err);
+    vg_arena_fini(&arena);
+    *ret = pair;
+    return st;
 }
 
 bool mapping_store_is_medtech(const struct mapping_store *s)
@@ -514,7 +584,7 @@ static enum vg_status start_active(struct mapping_store *s, struct vg_arena *are
     enum vg_status st = read_version(s, last->version, arena, &device, &fhir, &why);
 
     if (st == VG_OK)
-        st = pair_load(s, device, fhir, &pair, &why);
+        st = pair_load(s, device, fhir, s->is_medtech, &pair, &why);
     if (st != VG_OK) {
         if (st == VG_END)
             (void)vg_fail(&why, VG_REJECT, "connector.mapping_damage", 0, "its files are missing");

@@ -46,6 +46,16 @@ struct mapping_pair {
 const struct mapping_pair *mapping_store_take(struct mapping_store *store);
 void mapping_pair_drop(const struct mapping_pair *pair); /* NULL is fine */
 
+/* Beside the versions stands, for each partition, with which one its newest batch was begun. After
+ * a crash that batch comes again, and the FHIR service may hold a part of what it became: another
+ * version would leave that beside its own. Durable when begin() says VG_OK; VG_RETRY: not written.
+ * take_begun(): VG_END: none was begun (or no folder); VG_REJECT connector.mapping_damage. */
+VG_CHECK enum vg_status mapping_store_begin(struct mapping_store *store, uint32_t partition,
+                                            const struct mapping_pair *pair, struct vg_err *err);
+VG_CHECK enum vg_status mapping_store_take_begun(struct mapping_store *store, uint32_t partition,
+                                                 const struct mapping_pair **ret_pair,
+                                                 struct vg_err *err);
+
 /* Who puts something in force, and how: "start", "reload", "workbench", "rollback". */
 struct mapping_act {
     struct vg_slice who;
