@@ -513,6 +513,8 @@ function target_text(p) {
 const is_selective = (p) => p.name === '_id' || p.kind === 'uri' && p.name !== '_source' && p.name !== '_profile' ||
   selective.includes(`${p.type}.${p.name}`) ||
   p.kind === 'token' && p.atoms.length > 0 && p.atoms.every((a) => ['Identifier', 'ContactPoint'].includes(type_text(a.type)));
+const is_scattered = (g) => ['reference', 'uri'].includes(g.kind) ||
+  g.kind === 'token' && g.atoms.length > 0 && g.atoms.every((a) => ['Identifier', 'ContactPoint'].includes(type_text(a.type)));
 params.sort((a, b) => order(a.type, b.type) || order(a.name, b.name));
 for (let i = 1; i < params.length; i++)
   if (params[i].type === params[i - 1].type && params[i].name === params[i - 1].name) fail(`${params[i].type}.${params[i].name} twice`);
@@ -561,7 +563,7 @@ table('const struct fhir_code_set fhir_code_sets[]', ['{0,0}', ...code_sets.map(
 table('const struct fhir_code fhir_codes[]', code_rows);
 table('const uint8_t fhir_targets[]', target_lists);
 table('const struct fhir_path fhir_paths[]', group_list.map((g) =>
-  `{${type_number.get(g.type)},${c_kind(g.kind)},${roles[g.role]},${quote(g.text)},${g.key},${g.is_part},${g.atoms.some((a) => a.is_exists)},${g.atoms.some((a) => a.many)}}`));
+  `{${type_number.get(g.type)},${c_kind(g.kind)},${roles[g.role]},${quote(g.text)},${g.key},${g.is_part},${g.atoms.some((a) => a.is_exists)},${g.atoms.some((a) => a.many)},${is_scattered(g)}}`));
 out.push(`const unsigned fhir_path_count = ${group_list.length};`, '');
 table('const struct fhir_step fhir_steps[]', step_rows);
 table('const struct fhir_leaf fhir_leaves[]', leaves.map((l) => `{${l.path},${l.type}}`));

@@ -106,11 +106,12 @@ struct fhir_path {
     unsigned type;
     enum fhir_kind kind;
     enum fhir_role role;
-    const char *text; /* "component.code", "effectiveDateTime|effectivePeriod" */
-    uint32_t key;     /* on disk; below 2^31 */
-    bool has_parts;   /* belongs to a composite: which element it stands in is kept */
-    bool is_exists;   /* whether there is a value that is not false */
-    bool is_many;     /* more than one value is possible */
+    const char *text;  /* "component.code", "effectiveDateTime|effectivePeriod" */
+    uint32_t key;      /* on disk; below 2^31 */
+    bool has_parts;    /* belongs to a composite: which element it stands in is kept */
+    bool is_exists;    /* whether there is a value that is not false */
+    bool is_many;      /* more than one value is possible */
+    bool is_scattered; /* its values are many, and what comes together has different ones */
 };
 
 /* A search parameter of one type. */
