@@ -13,7 +13,8 @@ STORES = {"stream", "fhir", "lake", "care"}
 STAGES = {"hub", "edge", "connector", "enrich", "capture", "score", "alert", "web"}
 KNOWN = STORES | STAGES | {"base", "app"}
 PUBLIC_TOO = {("stream", "stage"), ("stream", "deadletter"), ("hub", "registry"), ("hub", "archive"),
-              ("connector", "decode"), ("connector", "debugger"), ("connector", "mapping_store"), ("connector", "workbench")}
+              ("connector", "decode"), ("connector", "debugger"), ("connector", "mapping_store"), ("connector", "workbench"),
+              ("score", "watch")}
 BANNED = re.compile(r"\b(strcpy|strcat|sprintf|vsprintf|strtok|gets|atoi|atof|localtime|gmtime)\s*\(")
 UNFINISHED = re.compile(r"\b(TODO|FIXME|XXX|HACK|TBD)\b")
 INCLUDE = re.compile(r'#include "(\w+)/(\w+)\.h"')

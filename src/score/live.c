@@ -351,12 +351,6 @@ static struct live_model *read_model(const char *dir, enum live_mode usual, int6
 
 /* ---- folders ---- */
 
-struct folders {
-    char paths[LIVE_MODELS_MAX][1024];
-    size_t count;
-    bool is_one; /* the path itself is a model's folder */
-};
-
 static int by_text(const void *a, const void *b)
 {
     return strcmp(a, b);
@@ -371,7 +365,7 @@ static bool has_card(const char *dir)
     return stat(path, &info) == 0;
 }
 
-static enum vg_status find_folders(const char *path, struct folders *ret, struct vg_err *err)
+enum vg_status live_folders(const char *path, struct live_folders *ret, struct vg_err *err)
 {
     enum vg_status st = VG_OK;
     struct dirent *entry;
@@ -448,14 +442,14 @@ enum vg_status live_read(const char *path, const struct live *former, int64_t hi
                          struct live **ret_live, struct vg_err *err)
 {
     struct live *live = calloc(1, sizeof(*live));
-    struct folders *folders = calloc(1, sizeof(*folders));
+    struct live_folders *folders = calloc(1, sizeof(*folders));
     enum vg_status st;
 
     if (!live || !folders) {
         st = vg_fail(err, VG_RETRY, "score.memory", 0, "no memory for models");
         goto done;
     }
-    st = find_folders(path, folders, err);
+    st = live_folders(path, folders, err);
     for (size_t i = 0; i < folders->count && st == VG_OK; i++) {
         struct live_model *known = find(former, folders->paths[i]), *made;
         struct live_print print;
@@ -523,12 +517,12 @@ bool live_trouble(const struct live *live, char out[static 256])
 
 bool live_has_changed(const char *path, const struct live *live, uint64_t *seen)
 {
-    struct folders *folders = calloc(1, sizeof(*folders));
+    struct live_folders *folders = calloc(1, sizeof(*folders));
     struct vg_err err = {0};
     bool has_changed = false;
 
     *seen = 14695981039346656037u;
-    if (folders && find_folders(path, folders, &err) == VG_OK) {
+    if (folders && live_folders(path, folders, &err) == VG_OK) {
         has_changed = folders->count != live->count;
         for (size_t i = 0; i < folders->count; i++) {
             const struct live_model *known = find(live, folders->paths[i]);

@@ -54,6 +54,15 @@ struct live {
     size_t count;
 };
 
+/* The models' folders in `path`, or `path` itself. VG_FATAL score.model. */
+struct live_folders {
+    char paths[LIVE_MODELS_MAX][1024]; /* by name */
+    size_t count;
+    bool is_one; /* the path itself is a model's folder */
+};
+VG_CHECK enum vg_status live_folders(const char *path, struct live_folders *ret,
+                                     struct vg_err *err);
+
 /* Reads `path`: a model's folder, or a folder of them. What did not change since `former` (may be
  * NULL) is shared with it; a folder that cannot be used keeps what was read before, with `trouble`
  * set in *ret_live. history_max_us: a model that looks back further is refused; 0 = none is.

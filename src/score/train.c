@@ -16,6 +16,7 @@
 #include "score/card.h"
 #include "score/lint.h"
 #include "score/measure.h"
+#include "score/reference.h"
 
 #include "base/file.h"
 #include "score/score.h"
@@ -495,25 +496,57 @@ static enum vg_status transfer(struct trainer *t, uint32_t rounds, struct vg_err
 
 /* ---- the whole ---- */
 
+/* What watching compares with: all rows, and what the judged model said of patients it had not
+ * seen. Writes over the probabilities that are not theirs. */
+static enum vg_status make_reference(struct trainer *t, struct vg_buf *out, struct vg_err *err)
+{
+    const struct reference_config config = {
+        .model = t->card.recipe->name,
+        .version = t->card.recipe->version,
+        .features = &t->features,
+        .rows = t->data.rows,
+        .probabilities = t->probabilities,
+        .count = t->data.count,
+        .all_rows = t->data.count,
+        .patients = t->data.patient_count,
+        .every_hours = t->data.format->train_every_hours,
+        .probabilities_of = "the test patients' rows, by the judged model",
+        .curves = &t->card.curves,
+    };
+
+    for (size_t p = 0; p < t->data.patient_count; p++) {
+        const struct data_patient *patient = &t->data.patients[p];
+
+        for (size_t i = 0; i < patient->count && t->part[p] != PART_JUDGE; i++)
+            t->probabilities[patient->first + i] = NAN;
+    }
+    return reference_write(&config, out, err);
+}
+
 static enum vg_status save(struct trainer *t, BoosterHandle booster, struct vg_buf *ret_card,
                            struct vg_err *err)
 {
     const char *json = NULL;
     bst_ulong len = 0;
     char path[4096];
-    struct vg_buf card, html;
+    struct vg_buf card, html, reference;
     enum vg_status st;
 
     vg_buf_init(&card, 4 << 20);
     vg_buf_init(&html, 4 << 20);
+    vg_buf_init(&reference, 4 << 20);
     st = card_json(&t->card, &card, err);
     if (st == VG_OK)
         st = card_html(&t->card, &html, err);
     if (st == VG_OK && XGBoosterSaveModelToBuffer(booster, "{\"format\":\"json\"}", &len, &json))
         st = vg_fail(err, VG_REJECT, "train.xgboost", 0, "XGBoost cannot write the model");
-    for (int i = 0; i < 3 && st == VG_OK; i++) {
-        static const char *const names[] = {"model.json", "card.json", "card.html"};
-        const struct vg_slice contents[] = {{json, len}, vg_buf_slice(&card), vg_buf_slice(&html)};
+    if (st == VG_OK)
+        st = make_reference(t, &reference, err);
+    for (int i = 0; i < 4 && st == VG_OK; i++) {
+        static const char *const names[] = {"model.json", "card.json", "card.html",
+                                            "reference.json"};
+        const struct vg_slice contents[] = {
+            {json, len}, vg_buf_slice(&card), vg_buf_slice(&html), vg_buf_slice(&reference)};
 
         if ((size_t)snprintf(path, sizeof(path), "%s/%s", t->config->out_dir, names[i]) >=
             sizeof(path))
@@ -527,6 +560,7 @@ static enum vg_status save(struct trainer *t, BoosterHandle booster, struct vg_b
         (void)unlink(t->checkpoints[i]);
     vg_buf_fini(&card);
     vg_buf_fini(&html);
+    vg_buf_fini(&reference);
     return st;
 }
 
