@@ -23,18 +23,14 @@
  * Threads: everything happens in the loop's thread. No recursion: a reply given later continues
  * with the connection's next request by a deferred callback.
  */
-#include "base/http_server.h"
+#include "base/http_server_int.h"
 
-#include "base/clock.h"
-#include "base/http_parse.h"
-#include "base/json.h"
 #include "base/tls.h"
 
 #include <errno.h>
 #include <event2/buffer.h>
 #include <event2/bufferevent.h>
 #include <event2/bufferevent_ssl.h>
-#include <event2/event.h>
 #include <event2/listener.h>
 #include <netdb.h>
 #include <netinet/in.h>
@@ -42,151 +38,18 @@
 #include <openssl/ssl.h>
 #include <stdio.h>
 #include <stdlib.h>
-#include <sys/queue.h>
 #include <sys/socket.h>
-#include <time.h>
 
-#define HEAD_BYTES_MAX (32u << 10)
 #define BODY_BYTES_USUAL (1u << 20)
 #define IDLE_TIMEOUT_USUAL_S 60u
 #define CONNECTIONS_USUAL 10000u
 #define AHEAD_BYTES_MAX (256u << 10) /* pipelined, or replied and not yet sent */
-#define STREAM_BYTES_MAX (8u << 20)
-#define BODY_BYTES_PER_S 8192u /* the slowest upload that is served */
+#define BODY_BYTES_PER_S 8192u       /* the slowest upload that is served */
 #define CHUNK_LINE_BYTES_MAX 1024u
+#define TARGET_BYTES_MAX 1024u /* of a head that is too large */
 #define LINGER_S 2
 #define ACCEPT_PAUSE_US 100000
 #define LISTEN_BACKLOG 1024
-
-enum state {
-    CONN_HEAD,
-    CONN_BODY,
-    CONN_CHUNK_SIZE,
-    CONN_CHUNK_DATA,
-    CONN_CHUNK_END,
-    CONN_CHUNK_TRAILER,
-    CONN_HANDLING,
-    CONN_FLUSHING,
-    CONN_CLOSING,
-};
-
-struct connection {
-    TAILQ_ENTRY(connection) link, idle_link;
-    struct vg_http_server *server;
-    struct bufferevent *bev;
-    struct event *timer;
-    struct vg_http_request *request; /* being read, handled or streamed */
-    enum state state;
-    uint64_t left_bytes;  /* of the body or the chunk */
-    size_t scanned_bytes; /* of the input: no end of head in them */
-    size_t trailer_bytes;
-    char peer[64];
-    bool is_idle;       /* on the idle list */
-    bool is_head_begun; /* its first byte has come: the timer runs for the head */
-    bool is_processing;
-    bool has_eof;      /* the peer will send no more */
-    bool closes_after; /* no further request on this connection */
-    bool is_lingering; /* closed towards the peer */
-};
-
-struct route {
-    char *method, *path;
-    size_t path_len; /* of a prefix route: with its '/', without the '*' */
-    bool is_prefix;
-    vg_http_handler *handler;
-    void *ctx;
-};
-
-struct vg_http_server {
-    struct vg_loop *loop;
-    struct vg_tls *tls;
-    size_t body_bytes_max;
-    struct timeval idle_timeout;
-    uint32_t connections_max, connection_count;
-    struct evconnlistener *listener;
-    struct event *resume; /* accepting again after the process ran out of descriptors */
-    struct route *routes;
-    size_t route_count;
-    TAILQ_HEAD(, connection) connections;
-    TAILQ_HEAD(, connection) idle; /* longest idle first */
-    uint16_t port;
-    time_t date_s;
-    char date[40];
-};
-
-struct vg_http_request {
-    struct connection *conn; /* NULL: the peer has gone */
-    struct vg_arena arena;
-    struct http_head head;
-    struct vg_slice path;
-    struct vg_buf body;
-    struct vg_buf headers; /* of the reply */
-    unsigned own_headers;  /* bit i: security_headers[i] was set by the handler */
-    char peer[64];
-    bool is_head, is_streaming, is_chunked_reply;
-    void (*on_close)(void *ctx);
-    void *on_close_ctx;
-};
-
-static const struct {
-    const char *name, *value;
-    bool is_tls_only;
-} security_headers[] = {
-    {"X-Content-Type-Options", "nosniff", false},
-    {"Cache-Control", "no-store", false},
-    {"Content-Security-Policy", "frame-ancestors 'none'", false},
-    {"Referrer-Policy", "no-referrer", false},
-    {"Strict-Transport-Security", "max-age=31536000", true},
-};
-#define SECURITY_HEADER_COUNT (sizeof(security_headers) / sizeof(security_headers[0]))
-
-static const struct {
-    int status;
-    const char *reason;
-} reasons[] = {
-    {200, "OK"},
-    {201, "Created"},
-    {202, "Accepted"},
-    {204, "No Content"},
-    {206, "Partial Content"},
-    {301, "Moved Permanently"},
-    {302, "Found"},
-    {303, "See Other"},
-    {304, "Not Modified"},
-    {307, "Temporary Redirect"},
-    {308, "Permanent Redirect"},
-    {400, "Bad Request"},
-    {401, "Unauthorized"},
-    {403, "Forbidden"},
-    {404, "Not Found"},
-    {405, "Method Not Allowed"},
-    {406, "Not Acceptable"},
-    {408, "Request Timeout"},
-    {409, "Conflict"},
-    {410, "Gone"},
-    {412, "Precondition Failed"},
-    {413, "Content Too Large"},
-    {415, "Unsupported Media Type"},
-    {417, "Expectation Failed"},
-    {422, "Unprocessable Content"},
-    {428, "Precondition Required"},
-    {429, "Too Many Requests"},
-    {431, "Request Header Fields Too Large"},
-    {500, "Internal Server Error"},
-    {501, "Not Implemented"},
-    {502, "Bad Gateway"},
-    {503, "Service Unavailable"},
-    {504, "Gateway Timeout"},
-    {505, "HTTP Version Not Supported"},
-};
-
-static const char *reason_of(int status)
-{
-    for (size_t i = 0; i < sizeof(reasons) / sizeof(reasons[0]); i++)
-        if (reasons[i].status == status)
-            return reasons[i].reason;
-    return "";
-}
 
 /* ---- a request's life ---- */
 
@@ -199,19 +62,9 @@ static struct vg_http_request *request_make(struct connection *conn)
     request->conn = conn;
     vg_arena_init(&request->arena, 0);
     vg_buf_init(&request->body, conn->server->body_bytes_max);
-    vg_buf_init(&request->headers, HEAD_BYTES_MAX);
+    vg_buf_init(&request->headers, HTTP_HEAD_BYTES_MAX);
     memcpy(request->peer, conn->peer, sizeof(request->peer));
     return request;
-}
-
-static void request_free(struct vg_http_request *request)
-{
-    if (!request)
-        return;
-    vg_buf_fini(&request->body);
-    vg_buf_fini(&request->headers);
-    vg_arena_fini(&request->arena);
-    free(request);
 }
 
 /* ---- a connection's life ---- */
@@ -260,7 +113,7 @@ static void connection_free(struct connection *conn)
     if (request->is_streaming && request->on_close)
         request->on_close(request->on_close_ctx);
     if (request->is_streaming || !is_handled)
-        request_free(request);
+        http_request_free(request);
     /* else a handler holds it and gives it back by its reply */
 }
 
@@ -290,8 +143,7 @@ static void closing_enter(struct connection *conn)
         linger(conn);
 }
 
-/* The reply is in the output buffer: what is next on this connection? */
-static void request_done(struct connection *conn)
+void http_request_done(struct connection *conn)
 {
     struct evbuffer *output = bufferevent_get_output(conn->bev);
 
@@ -315,172 +167,12 @@ static void request_done(struct connection *conn)
                             BEV_TRIG_IGNORE_WATERMARKS | BEV_TRIG_DEFER_CALLBACKS);
 }
 
-/* ---- replying ---- */
-
-static const char *http_date(struct vg_http_server *server)
-{
-    time_t now_s = (time_t)(vg_now_us() / VG_SECOND_US);
-    struct tm tm;
-
-    if (now_s != server->date_s && gmtime_r(&now_s, &tm) &&
-        strftime(server->date, sizeof(server->date), "%a, %d %b %Y %H:%M:%S GMT", &tm))
-        server->date_s = now_s;
-    return server->date;
-}
-
-/* Status line and all headers into the output. content_length < 0: none is given. */
-static void head_write(struct vg_http_request *request, int status, const char *content_type,
-                       int64_t content_length)
-{
-    struct connection *conn = request->conn;
-    struct evbuffer *output = bufferevent_get_output(conn->bev);
-
-    evbuffer_add_printf(output, "HTTP/1.1 %d %s\r\nDate: %s\r\n", status, reason_of(status),
-                        http_date(conn->server));
-    for (size_t i = 0; i < SECURITY_HEADER_COUNT; i++)
-        if (!(request->own_headers & 1u << i) &&
-            (conn->server->tls || !security_headers[i].is_tls_only))
-            evbuffer_add_printf(output, "%s: %s\r\n", security_headers[i].name,
-                                security_headers[i].value);
-    if (content_type)
-        evbuffer_add_printf(output, "Content-Type: %s\r\n", content_type);
-    if (content_length >= 0)
-        evbuffer_add_printf(output, "Content-Length: %lld\r\n", (long long)content_length);
-    if (request->is_chunked_reply)
-        evbuffer_add(output, "Transfer-Encoding: chunked\r\n", 28);
-    if (conn->closes_after)
-        evbuffer_add(output, "Connection: close\r\n", 19);
-    else if (request->head.is_http_1_0)
-        evbuffer_add(output, "Connection: keep-alive\r\n", 24);
-    evbuffer_add(output, request->headers.ptr, request->headers.len);
-    evbuffer_add(output, "\r\n", 2);
-}
-
-void vg_http_add_header(struct vg_http_request *request, const char *name, struct vg_slice value)
-{
-    struct vg_buf *headers = &request->headers;
-    size_t start;
-
-    for (size_t i = 0; i < SECURITY_HEADER_COUNT; i++)
-        if (vg_slice_eq_nocase(vg_slice_of(name), vg_slice_of(security_headers[i].name)))
-            request->own_headers |= 1u << i;
-    vg_buf_printf(headers, "%s: ", name);
-    start = headers->len;
-    vg_buf_put(headers, value);
-    vg_buf_put(headers, VG_SLICE("\r\n"));
-    if (!vg_buf_ok(headers))
-        return; /* seen by the reply */
-    /* A value from outside must not become a second header. */
-    for (size_t i = start; i < headers->len - 2; i++)
-        if ((unsigned char)headers->ptr[i] < ' ' || headers->ptr[i] == 0x7f)
-            headers->ptr[i] = ' ';
-}
-
-void vg_http_reply(struct vg_http_request *request, int status, const char *content_type,
-                   struct vg_slice body)
-{
-    struct connection *conn = request->conn;
-    bool has_no_body = status == 204 || status == 304;
-
-    if (!conn) { /* the peer has gone meanwhile */
-        request_free(request);
-        return;
-    }
-    if (!vg_buf_ok(&request->headers)) {
-        vg_buf_clear(&request->headers);
-        request->own_headers = 0;
-        status = 500;
-        content_type = "text/plain";
-        body = VG_SLICE("the reply's headers are too large\n");
-        has_no_body = false;
-    }
-    head_write(request, status, has_no_body ? NULL : content_type,
-               has_no_body ? -1 : (int64_t)body.len);
-    if (!has_no_body && !request->is_head)
-        evbuffer_add(bufferevent_get_output(conn->bev), body.ptr, body.len);
-    request_done(conn);
-    request_free(request);
-}
-
-void vg_http_reply_error(struct vg_http_request *request, int status, const char *code,
-                         const char *text)
-{
-    struct vg_json_writer w;
-    struct vg_buf buf;
-
-    vg_buf_init(&buf, 0);
-    vg_json_writer_init(&w, &buf);
-    vg_json_open_object(&w);
-    vg_json_name(&w, "error");
-    vg_json_open_object(&w);
-    vg_json_member_string(&w, "code", vg_slice_of(code));
-    vg_json_member_string(&w, "text", vg_slice_of(text));
-    vg_json_close_object(&w);
-    vg_json_close_object(&w);
-    vg_http_reply(request, status, "application/json", vg_buf_slice(&buf));
-    vg_buf_fini(&buf);
-}
-
 /* What is wrong with the bytes themselves: answered, and the connection ends. */
 static void refuse(struct connection *conn, int status, const char *text)
 {
     conn->closes_after = true;
     conn->state = CONN_HANDLING;
     vg_http_reply_error(conn->request, status, "http.request", text);
-}
-
-void vg_http_stream_begin(struct vg_http_request *request, const char *content_type,
-                          void (*on_close)(void *ctx), void *ctx)
-{
-    struct connection *conn = request->conn;
-
-    if (!conn) { /* gone before it began */
-        if (on_close)
-            on_close(ctx);
-        request_free(request);
-        return;
-    }
-    request->is_streaming = true;
-    request->on_close = on_close;
-    request->on_close_ctx = ctx;
-    request->is_chunked_reply = !request->head.is_http_1_0;
-    if (request->head.is_http_1_0)
-        conn->closes_after = true;
-    head_write(request, 200, content_type, -1);
-    if (conn->has_eof) /* nobody reads it: on_close follows */
-        bufferevent_trigger_event(conn->bev, BEV_EVENT_ERROR, BEV_TRIG_DEFER_CALLBACKS);
-}
-
-void vg_http_stream_write(struct vg_http_request *request, struct vg_slice bytes)
-{
-    struct evbuffer *output = bufferevent_get_output(request->conn->bev);
-
-    if (bytes.len == 0 || request->is_head)
-        return; /* an empty chunk would be the end */
-    if (evbuffer_get_length(output) + bytes.len > STREAM_BYTES_MAX) {
-        bufferevent_trigger_event(request->conn->bev, BEV_EVENT_ERROR, BEV_TRIG_DEFER_CALLBACKS);
-        return; /* cut off: on_close follows */
-    }
-    if (request->is_chunked_reply)
-        evbuffer_add_printf(output, "%zx\r\n", bytes.len);
-    evbuffer_add(output, bytes.ptr, bytes.len);
-    if (request->is_chunked_reply)
-        evbuffer_add(output, "\r\n", 2);
-}
-
-size_t vg_http_stream_pending(const struct vg_http_request *request)
-{
-    return evbuffer_get_length(bufferevent_get_output(request->conn->bev));
-}
-
-void vg_http_stream_end(struct vg_http_request *request)
-{
-    if (request->is_chunked_reply && !request->is_head)
-        evbuffer_add(bufferevent_get_output(request->conn->bev), "0\r\n\r\n", 5);
-    request_done(request->conn);
-    if (request->on_close)
-        request->on_close(request->on_close_ctx);
-    request_free(request);
 }
 
 /* ---- routes ---- */
@@ -525,7 +217,7 @@ static void reply_not_allowed(struct vg_http_request *request)
     const struct vg_http_server *server = request->conn->server;
     struct vg_buf allow;
 
-    vg_buf_init(&allow, HEAD_BYTES_MAX / 2);
+    vg_buf_init(&allow, HTTP_HEAD_BYTES_MAX / 2);
     for (size_t i = 0; i < server->route_count; i++) {
         const struct route *route = &server->routes[i];
 
@@ -630,6 +322,15 @@ static enum step body_begin(struct connection *conn)
     return STEP_GO;
 }
 
+/* Of a head that cannot be read: what its first line seems to ask for, so that the refusal has the
+ * form that is expected there. */
+static void target_guess(struct vg_http_request *request, struct vg_slice text)
+{
+    (void)vg_slice_cut(&text, ' ');
+    text = vg_slice_cut(&text, ' ');
+    request->head = (struct http_head){.raw_path = vg_slice_cut(&text, '?')};
+}
+
 static enum step step_head(struct connection *conn)
 {
     struct evbuffer *input = bufferevent_get_input(conn->bev);
@@ -654,7 +355,7 @@ static enum step step_head(struct connection *conn)
         conn->scanned_bytes = 0;
     (void)evbuffer_ptr_set(input, &from, conn->scanned_bytes, EVBUFFER_PTR_SET);
     end = evbuffer_search(input, "\r\n\r\n", 4, &from);
-    if (end.pos < 0 && length <= HEAD_BYTES_MAX) {
+    if (end.pos < 0 && length <= HTTP_HEAD_BYTES_MAX) {
         conn->scanned_bytes = length > 3 ? length - 3 : 0;
         return STEP_WAIT;
     }
@@ -663,7 +364,12 @@ static enum step step_head(struct connection *conn)
     if (!conn->request)
         goto no_memory;
     head_len = (size_t)end.pos + 4;
-    if (end.pos < 0 || head_len > HEAD_BYTES_MAX) {
+    if (end.pos < 0 || head_len > HTTP_HEAD_BYTES_MAX) {
+        copy = vg_arena_alloc(&conn->request->arena, TARGET_BYTES_MAX);
+        if (!copy)
+            goto no_memory;
+        target_guess(conn->request, (struct vg_slice){copy, (size_t)evbuffer_copyout(
+                                                                input, copy, TARGET_BYTES_MAX)});
         refuse(conn, 431, "the request's headers are too large");
         return STEP_GO;
     }
@@ -673,6 +379,7 @@ static enum step step_head(struct connection *conn)
     (void)evbuffer_remove(input, copy, head_len);
     status = http_head_parse((struct vg_slice){copy, head_len}, &conn->request->head);
     if (status) {
+        target_guess(conn->request, (struct vg_slice){copy, head_len});
         refuse(conn, status, "the request is not HTTP/1.1 as this server reads it");
         return STEP_GO;
     }
@@ -742,7 +449,7 @@ static enum step step_chunk_line(struct connection *conn)
         break;
     default: /* CONN_CHUNK_TRAILER: read and not used */
         conn->trailer_bytes += len;
-        is_fine = conn->trailer_bytes <= HEAD_BYTES_MAX;
+        is_fine = conn->trailer_bytes <= HTTP_HEAD_BYTES_MAX;
         if (len == 0)
             dispatch(conn);
         break;
@@ -1008,146 +715,4 @@ void vg_http_server_close(struct vg_http_server *server)
 uint16_t vg_http_server_port(const struct vg_http_server *server)
 {
     return server->port;
-}
-
-/* ---- what was asked ---- */
-
-struct vg_slice vg_http_method(const struct vg_http_request *request)
-{
-    return request->head.method;
-}
-
-struct vg_slice vg_http_path(const struct vg_http_request *request)
-{
-    return request->path;
-}
-
-struct vg_slice vg_http_raw_path(const struct vg_http_request *request)
-{
-    return request->head.raw_path;
-}
-
-struct vg_slice vg_http_query(const struct vg_http_request *request)
-{
-    return request->head.query;
-}
-
-struct vg_slice vg_http_header(const struct vg_http_request *request, const char *name)
-{
-    return http_head_get(&request->head, name);
-}
-
-struct vg_slice vg_http_body(const struct vg_http_request *request)
-{
-    return vg_buf_slice(&request->body);
-}
-
-struct vg_slice vg_http_peer(const struct vg_http_request *request)
-{
-    return vg_slice_of(request->peer);
-}
-
-struct vg_arena *vg_http_arena(struct vg_http_request *request)
-{
-    return &request->arena;
-}
-
-/* The first `name` in form-coded text, decoded. */
-static struct vg_slice form_get(struct vg_arena *arena, struct vg_slice form, const char *name)
-{
-    while (form.len) {
-        struct vg_slice value = vg_slice_cut(&form, '&');
-        struct vg_slice key = vg_url_decode(arena, vg_slice_cut(&value, '='), true);
-
-        if (key.ptr && vg_slice_is(key, name))
-            return vg_url_decode(arena, value, true);
-    }
-    return (struct vg_slice){0};
-}
-
-struct vg_slice vg_http_query_get(struct vg_http_request *request, const char *name)
-{
-    struct vg_slice found = form_get(&request->arena, request->head.query, name);
-    struct vg_slice type = vg_http_header(request, "content-type");
-
-    if (found.ptr)
-        return found;
-    type = vg_slice_trim(vg_slice_cut(&type, ';'));
-    if (!vg_slice_eq_nocase(type, VG_SLICE("application/x-www-form-urlencoded")))
-        return (struct vg_slice){0};
-    return form_get(&request->arena, vg_buf_slice(&request->body), name);
-}
-
-struct vg_slice vg_http_cookie(struct vg_http_request *request, const char *name)
-{
-    const struct http_head *head = &request->head;
-
-    for (size_t i = 0; i < head->header_count; i++) {
-        struct vg_slice rest = head->headers[i].value;
-
-        if (!vg_slice_eq_nocase(head->headers[i].name, VG_SLICE("cookie")))
-            continue;
-        while (rest.len) {
-            struct vg_slice value = vg_slice_trim(vg_slice_cut(&rest, ';'));
-            struct vg_slice key = vg_slice_cut(&value, '=');
-
-            if (vg_slice_is(key, name))
-                return value.len ? value : VG_SLICE("");
-        }
-    }
-    return (struct vg_slice){0};
-}
-
-/* ---- coding ---- */
-
-static int hex_digit(char c)
-{
-    if (c >= '0' && c <= '9')
-        return c - '0';
-    c = (char)(c | 32);
-    return c >= 'a' && c <= 'f' ? c - 'a' + 10 : -1;
-}
-
-struct vg_slice vg_url_decode(struct vg_arena *arena, struct vg_slice text, bool plus_is_space)
-{
-    char *out = vg_arena_alloc(arena, text.len + 1);
-    size_t len = 0;
-
-    for (size_t i = 0; out && i < text.len; i++) {
-        char c = text.ptr[i];
-
-        if (c == '%') {
-            int high = i + 2 < text.len ? hex_digit(text.ptr[i + 1]) : -1;
-            int low = i + 2 < text.len ? hex_digit(text.ptr[i + 2]) : -1;
-
-            if (high < 0 || low < 0)
-                return (struct vg_slice){0};
-            c = (char)(high << 4 | low);
-            i += 2;
-        } else if (c == '+' && plus_is_space) {
-            c = ' ';
-        }
-        if (c == '\0') /* ends a C string early: never meant well */
-            return (struct vg_slice){0};
-        out[len++] = c;
-    }
-    return (struct vg_slice){out, len};
-}
-
-void vg_url_encode(struct vg_buf *out, struct vg_slice text)
-{
-    static const char digits[] = "0123456789ABCDEF";
-
-    for (size_t i = 0; i < text.len; i++) {
-        unsigned char c = (unsigned char)text.ptr[i];
-
-        if ((c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z') || (c >= '0' && c <= '9') ||
-            c == '-' || c == '.' || c == '_' || c == '~') {
-            vg_buf_put_byte(out, c);
-        } else {
-            vg_buf_put_byte(out, '%');
-            vg_buf_put_byte(out, (uint8_t)digits[c >> 4]);
-            vg_buf_put_byte(out, (uint8_t)digits[c & 15]);
-        }
-    }
 }

@@ -41,6 +41,18 @@ VG_CHECK enum vg_status vg_http_route(struct vg_http_server *server, const char 
                                       const char *path, vg_http_handler *handler, void *ctx,
                                       struct vg_err *err);
 
+/* How errors look at a path and below it: those that the server itself answers there (a head that
+ * cannot be read, a body that is too large or too slow, a bad path), and vg_http_reply_error(). */
+struct vg_http_error_form {
+    const char *path; /* "/fhir"; the texts must live as long as the server */
+    const char *content_type;
+    void (*write)(struct vg_buf *out, int status, const char *code, const char *text);
+};
+/* VG_FATAL: too many forms. */
+VG_CHECK enum vg_status vg_http_shape_errors(struct vg_http_server *server,
+                                             const struct vg_http_error_form *form,
+                                             struct vg_err *err);
+
 /* What was asked. Slices live until the reply has been sent. */
 struct vg_slice vg_http_method(const struct vg_http_request *request);
 struct vg_slice vg_http_path(const struct vg_http_request *request); /* percent-decoded, no query */
@@ -59,7 +71,7 @@ struct vg_arena *vg_http_arena(struct vg_http_request *request);     /* dies wit
 void vg_http_add_header(struct vg_http_request *request, const char *name, struct vg_slice value);
 void vg_http_reply(struct vg_http_request *request, int status, const char *content_type,
                    struct vg_slice body);
-/* {"error":{"code":…,"text":…}} */
+/* {"error":{"code":…,"text":…}}, or as the path's owner writes errors. */
 void vg_http_reply_error(struct vg_http_request *request, int status, const char *code,
                          const char *text);
 

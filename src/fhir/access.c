@@ -111,6 +111,19 @@ static bool may_lead(const struct fhir_access *access, unsigned type, struct vg_
     return true;
 }
 
+/* _include:iterate=Type:parameter goes on from what was brought along, which may be hidden
+ * afterwards: what it points at would tell of it. */
+static bool may_go_on(const struct fhir_access *access, struct vg_slice name, struct vg_slice value)
+{
+    unsigned type;
+
+    if (!vg_slice_starts(name, VG_SLICE("_include:")) &&
+        !vg_slice_starts(name, VG_SLICE("_revinclude:")))
+        return true;
+    type = fhir_type_find(vg_slice_cut(&value, ':'));
+    return fhir_access_allows(access, 'r', type);
+}
+
 bool fhir_access_allows_query(const struct fhir_access *access, unsigned type,
                               struct vg_slice query)
 {
@@ -122,7 +135,8 @@ bool fhir_access_allows_query(const struct fhir_access *access, unsigned type,
 
         vg_arena_init(&arena, 64u << 10);
         name = vg_url_decode(&arena, raw, true);
-        is_allowed = raw.len == 0 || (name.ptr && may_lead(access, type, name));
+        is_allowed = raw.len == 0 || (name.ptr && may_lead(access, type, name) &&
+                                      may_go_on(access, name, vg_url_decode(&arena, value, true)));
         vg_arena_fini(&arena);
         if (!is_allowed)
             return false;

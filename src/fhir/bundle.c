@@ -113,6 +113,43 @@ static void put_body(struct vg_json_writer *w, struct vg_slice type, struct vg_s
     vg_arena_fini(&arena);
 }
 
+/* How a version came to be: what was asked, as whom it was answered. A first version under an id
+ * that we drew was posted; a version after a deletion made the resource anew. */
+static void put_made(struct vg_json_writer *w, const struct fhir_results *results, size_t at)
+{
+    const struct fhir_resource *one = &results->resources[at];
+    bool is_posted = one->version == 1 && fhir_id_is_drawn(one->id);
+    bool is_new = one->version == 1;
+
+    for (size_t i = at + 1; i < results->count && one->version > 1; i++) {
+        const struct fhir_resource *older = &results->resources[i];
+
+        if (!vg_slice_eq(older->id, one->id))
+            continue;
+        is_new = older->is_deleted;
+        break;
+    }
+    vg_json_name(w, "request");
+    vg_json_open_object(w);
+    vg_json_member_string(w, "method",
+                          one->is_deleted ? VG_SLICE("DELETE")
+                          : is_posted     ? VG_SLICE("POST")
+                                          : VG_SLICE("PUT"));
+    if (is_posted)
+        vg_json_member_string(w, "url", one->type);
+    else
+        put_name(w, "url", NULL, one->type, one->id);
+    vg_json_close_object(w);
+    vg_json_name(w, "response");
+    vg_json_open_object(w);
+    vg_json_member_string(w, "status",
+                          vg_slice_of(status_text(one->is_deleted ? 204
+                                                  : is_new        ? 201
+                                                                  : 200)));
+    put_etag(w, one->version, one->last_updated_us);
+    vg_json_close_object(w);
+}
+
 void fhir_bundle_write(struct fhir_store *store, const char *kind, struct vg_slice self_url,
                        struct vg_slice next_url, const struct fhir_results *results,
                        struct vg_buf *out)
@@ -144,20 +181,7 @@ void fhir_bundle_write(struct fhir_store *store, const char *kind, struct vg_sli
         if (!one->is_deleted)
             put_body(&w, one->type, one->body);
         if (is_history) {
-            vg_json_name(&w, "request");
-            vg_json_open_object(&w);
-            vg_json_member_string(&w, "method",
-                                  one->is_deleted ? VG_SLICE("DELETE") : VG_SLICE("PUT"));
-            put_name(&w, "url", NULL, one->type, one->id);
-            vg_json_close_object(&w);
-            vg_json_name(&w, "response");
-            vg_json_open_object(&w);
-            vg_json_member_string(&w, "status",
-                                  vg_slice_of(status_text(one->is_deleted     ? 204
-                                                          : one->version == 1 ? 201
-                                                                              : 200)));
-            put_etag(&w, one->version, one->last_updated_us);
-            vg_json_close_object(&w);
+            put_made(&w, results, i);
         } else {
             vg_json_name(&w, "search");
             vg_json_open_object(&w);
@@ -194,7 +218,7 @@ struct bundle {
     struct vg_arena *arena;
     struct vg_buf *out;
     struct fhir_issue *issue;
-    bool is_transaction, has_writes;
+    bool is_transaction, has_writes, has_written;
 };
 
 static enum vg_status refuse_entry(struct fhir_issue *issue, struct vg_err *err, size_t index,
@@ -220,6 +244,26 @@ static bool url_cut(struct fhir_store *store, struct vg_slice url, unsigned *ret
     *ret_id = path;
     *ret_type = fhir_type_find(vg_slice_cut(ret_id, '/'));
     return *ret_type != 0;
+}
+
+/* "Patient?identifier=…" as a reference tells whether there is one, so it is a search. */
+static bool may_resolve(const struct fhir_access *access, const struct vg_json *node)
+{
+    struct vg_slice query = node ? node->text : (struct vg_slice){0};
+    unsigned type;
+
+    if (access->is_all)
+        return true;
+    if (vg_json_is(node, VG_JSON_STRING)) {
+        type = vg_slice_is(node->name, "reference") ? fhir_type_find(vg_slice_cut(&query, '?')) : 0;
+        return !type || !query.len ||
+               (fhir_access_allows(access, 's', type) &&
+                fhir_access_allows_query(access, type, query));
+    }
+    for (const struct vg_json *child = node ? node->child : NULL; child; child = child->next)
+        if (!may_resolve(access, child))
+            return false;
+    return true;
 }
 
 static enum vg_status entry_parse(struct bundle *bundle, const struct vg_json *node, size_t index,
@@ -265,7 +309,8 @@ static enum vg_status entry_parse(struct bundle *bundle, const struct vg_json *n
         ((query.len || none_exist.len) &&
          (!fhir_access_allows(bundle->access, 's', op->type) ||
           !fhir_access_allows_query(bundle->access, op->type, query) ||
-          !fhir_access_allows_query(bundle->access, op->type, none_exist))))
+          !fhir_access_allows_query(bundle->access, op->type, none_exist))) ||
+        (bundle->is_transaction && !may_resolve(bundle->access, resource)))
         return refuse_entry(issue, err, index, 403, "forbidden", ".request",
                             "the token's scopes do not allow this", bundle->arena);
     op->full_url = vg_json_get_text(node, "fullUrl");
@@ -339,7 +384,8 @@ static enum vg_status read_one(struct bundle *bundle, void *view, const struct e
 
     id = vg_slice_cut(&rest, '/');
     word = vg_slice_cut(&rest, '/');
-    if (word.len && !vg_slice_is(word, "_history"))
+    if ((word.len && (!vg_slice_is(word, "_history") || rest.len == 0)) || id.ptr[0] == '$' ||
+        id.ptr[0] == '_')
         return fhir_refuse(issue, err, 400, "not-supported", (struct vg_slice){0},
                            "this read is not supported inside a Bundle");
     if (!fhir_access_allows(bundle->access, 'r', type))
@@ -529,6 +575,7 @@ static enum vg_status transaction_work(void *ctx, void *view, struct vg_err *err
     struct bundle *bundle = ctx;
     enum vg_status st = fhir_ops_run(&bundle->ops, view, err);
 
+    bundle->has_written = st == VG_OK; /* what is refused from here on is a read */
     return st == VG_OK ? write_answers(bundle, view, err) : st;
 }
 
@@ -569,6 +616,26 @@ static enum vg_status batch_work(void *ctx, void *view, struct vg_err *err)
     return st == VG_OK ? write_answers(bundle, view, err) : st;
 }
 
+/* Which of perhaps hundreds it was: "entry 3: …", at Bundle.entry[3].resource.gender. */
+static void name_failed(struct bundle *bundle, const struct fhir_op *op, struct vg_err *err)
+{
+    struct fhir_issue *issue = bundle->issue;
+    struct vg_slice element = issue->expression, whole = element;
+    char text[sizeof(err->text)];
+    size_t at = 0;
+
+    while (at < bundle->count && bundle->entries[at].op != op)
+        at++;
+    (void)snprintf(text, sizeof(text), "entry %zu: %.230s", at, err->text);
+    memcpy(err->text, text, sizeof(text));
+    if (fhir_type_find(vg_slice_cut(&element, '.')) && !vg_slice_starts(whole, VG_SLICE("Bundle.")))
+        whole = element; /* without the type */
+    issue->expression =
+        !whole.len || vg_slice_starts(whole, VG_SLICE("Bundle."))
+            ? vg_arena_printf(bundle->arena, "Bundle.entry[%zu]", at)
+            : vg_arena_printf(bundle->arena, "Bundle.entry[%zu].resource.%.*s", at, VG_FMT(whole));
+}
+
 static enum vg_status run_transaction(struct bundle *bundle, struct vg_err *err)
 {
     struct fhir_store *store = bundle->store;
@@ -578,6 +645,8 @@ static enum vg_status run_transaction(struct bundle *bundle, struct vg_err *err)
         st = store->engine->transact(store->self, transaction_work, bundle, err);
     if (st == VG_OK)
         fhir_ops_done(&bundle->ops);
+    else if (st == VG_REJECT && bundle->issue->http_status && !bundle->has_written)
+        name_failed(bundle, &bundle->ops.ops[bundle->ops.failed], err);
     fhir_ops_fini(&bundle->ops);
     return st;
 }
@@ -646,7 +715,10 @@ enum vg_status fhir_bundle_run(struct fhir_store *store, struct vg_slice text,
         (!bundle.is_transaction && !vg_slice_is(kind, "batch")))
         return fhir_refuse(issue, err, 400, "invalid", VG_SLICE("Bundle.type"),
                            "a Bundle of type transaction or batch is expected here");
-    if (list && (list->type != VG_JSON_ARRAY || list->count > FHIR_BUNDLE_ENTRIES_MAX))
+    if (list && list->type != VG_JSON_ARRAY)
+        return fhir_refuse(issue, err, 400, "structure", VG_SLICE("Bundle.entry"),
+                           "Bundle.entry must be an array");
+    if (list && list->count > FHIR_BUNDLE_ENTRIES_MAX)
         return fhir_refuse(issue, err, 413, "too-costly", VG_SLICE("Bundle.entry"),
                            "a Bundle may have %u entries", FHIR_BUNDLE_ENTRIES_MAX);
     bundle.count = list ? list->count : 0;

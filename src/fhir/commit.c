@@ -251,7 +251,7 @@ static enum vg_status name_all(struct fhir_ops *ops, struct vg_err *err)
         if (vg_map_put(ops->names, op->full_url, op, &is_ok)) {
             ops->failed = i;
             return fhir_refuse(ops->issue, err, 400, "duplicate", VG_SLICE("Bundle.entry.fullUrl"),
-                               "entry %zu has the fullUrl of another entry", i);
+                               "the fullUrl is that of another entry");
         }
         if (!is_ok)
             return full(err);
@@ -398,8 +398,7 @@ static enum vg_status refuse_twins(struct fhir_ops *ops, struct vg_err *err)
         } else if (vg_map_put(&seen, name, op, &is_ok)) {
             ops->failed = i;
             st = fhir_refuse(ops->issue, err, 400, "duplicate", VG_SLICE("Bundle.entry"),
-                             "entry %zu writes a %s that another entry writes too", i,
-                             fhir_type_name(op->type));
+                             "writes a %s that another entry writes too", fhir_type_name(op->type));
         } else if (!is_ok) {
             st = full(err);
         }

@@ -20,7 +20,6 @@
 #define FHIR_COUNT_USUAL 50u  /* _count when none is given */
 #define FHIR_COUNT_MAX 1000u  /* more is cut to this */
 #define FHIR_VALUES_MAX 1000u /* OR values of one search parameter */
-#define FHIR_TARGETS_MAX 16u  /* types that an id alone is tried for */
 #define FHIR_FILTERS_MAX 32u  /* AND filters of one search */
 #define FHIR_CHAIN_MAX 10000u /* targets that a chained search may name */
 #define FHIR_BUNDLE_ENTRIES_MAX 10000u
@@ -52,6 +51,8 @@ bool fhir_type_is_series(unsigned type);
 bool fhir_id_is_ok(struct vg_slice id);
 /* A new id whose beginning grows with time, so that inserts append. */
 struct vg_slice fhir_id_draw(struct vg_arena *arena);
+/* True: it looks like one that we drew. */
+bool fhir_id_is_drawn(struct vg_slice id);
 
 /* ---- times and numbers as ranges (range.c) ---- */
 
@@ -277,9 +278,10 @@ struct fhir_filter {
 };
 
 struct fhir_include {
-    unsigned type; /* whose parameter: the searched type, or (_revinclude) the one that points */
-    const struct fhir_param_view *param;
-    unsigned target; /* 0 = any */
+    unsigned type;                       /* whose parameter; of _revinclude: the type that points */
+    const struct fhir_param_view *param; /* NULL: all of them */
+    unsigned target;                     /* 0 = any */
+    bool is_repeated;                    /* :iterate, also of what was brought along */
 };
 
 /* _has:Observation:patient:code=…: something of `type` points here and passes the filter. */
@@ -331,11 +333,16 @@ struct fhir_query {
 };
 /* A search may also say `_compartment=Patient/p1`: what stands in that compartment. */
 
-/* A chained search's inner question: the references ("Type/id") that match, or VG_REJECT. */
+/* What the reading of a search asks the store. */
 struct fhir_chain {
+    /* A chained search's inner question: the references ("Type/id") that match, or VG_REJECT. NULL:
+     * the chain ends here. */
     enum vg_status (*find)(void *ctx, unsigned type, struct vg_slice name, struct vg_slice value,
                            struct vg_slice **ret_references, size_t *ret_count,
                            struct fhir_issue *issue, struct vg_err *err);
+    /* Does anything of `type` point there by this parameter? NULL: not to be asked. */
+    enum vg_status (*is_pointed_at)(void *ctx, unsigned type, const struct fhir_param_view *view,
+                                    struct vg_slice reference, bool *ret_is, struct vg_err *err);
     void *ctx;
 };
 

@@ -1,19 +1,22 @@
 /* include.c -- _include and _revinclude: what a page's matches point at, and what points at them.
  *
  * Both go by the index rows of a parameter, so they mean what the parameter means. A resource is
- * never there twice.
+ * never there twice, so :iterate, which looks at what was brought along as well, comes to an end:
+ * in rounds, each over what the one before has added, until nothing is new or too much is.
  */
 #include "base/map.h"
 #include "fhir/engine.h"
 
-#define INCLUDED_MAX 10000u /* that one _revinclude leads to */
+#define INCLUDED_MAX 10000u /* brought along in all */
 #define TOGETHER_MAX 200u   /* matches that one search asks for */
 
 struct including {
     struct fhir_store *store;
     void *view;
     struct vg_arena *arena;
+    const struct fhir_query *query;
     struct fhir_results *results;
+    struct fhir_issue *issue;
     size_t capacity;
     struct vg_map seen;
     enum vg_status status;
@@ -25,6 +28,13 @@ static void results_add(struct including *in, const struct fhir_resource *resour
     struct fhir_results *results = in->results;
     struct fhir_resource *grown;
 
+    if (results->count - results->match_count == INCLUDED_MAX) {
+        in->status = fhir_refuse(in->issue, in->err, 400, "too-costly", (struct vg_slice){0},
+                                 "_include and _revinclude bring more than %u resources along: ask "
+                                 "for a smaller _count",
+                                 INCLUDED_MAX);
+        return;
+    }
     if (results->count == in->capacity) {
         grown = vg_arena_alloc(in->arena, in->capacity * 2 * sizeof(*grown));
         if (grown) {
@@ -49,7 +59,7 @@ static bool is_new(struct including *in, struct vg_slice name)
     return !is_there;
 }
 
-static void include_one(struct including *in, const struct fhir_include *include,
+static void include_one(struct including *in, const struct fhir_param *param, unsigned target,
                         struct vg_slice name)
 {
     struct fhir_current current;
@@ -57,9 +67,8 @@ static void include_one(struct including *in, const struct fhir_include *include
     unsigned type;
 
     if (in->status != VG_OK || !fhir_reference_cut(name, &type, &id) ||
-        (include->target && type != include->target) ||
-        (include->param->param->target &&
-         !fhir_list_has(include->param->param->target, vg_slice_of(fhir_type_name(type)))) ||
+        (target && type != target) ||
+        (param->target && !fhir_list_has(param->target, vg_slice_of(fhir_type_name(type)))) ||
         !is_new(in, name))
         return;
     in->status = in->store->engine->current(in->view, type, id, in->arena, &current, in->err);
@@ -77,23 +86,65 @@ static void include_one(struct including *in, const struct fhir_include *include
                                             .body = current.body});
 }
 
-static void include_of(struct including *in, const struct fhir_include *include,
+static void include_by(struct including *in, const struct fhir_param_view *view, unsigned target,
                        const struct fhir_index *index)
 {
-    const struct fhir_param_view *view = include->param;
-
     for (size_t p = 0; p < view->path_count; p++) {
         if (view->paths[p]->role == FHIR_ROLE_PATIENT && index->patient.len)
-            include_one(in, include, index->patient);
+            include_one(in, view->param, target, index->patient);
         for (size_t i = 0; i < index->count; i++)
             if (index->rows[i].path == view->paths[p] && index->rows[i].kind == FHIR_REFERENCE)
-                include_one(in, include, index->rows[i].text);
+                include_one(in, view->param, target, index->rows[i].text);
     }
 }
 
-/* What points at the matches by one parameter. */
-static void revinclude(struct including *in, const struct fhir_include *include, size_t first,
-                       size_t count, struct fhir_issue *issue)
+/* The `n`th parameter that an include goes by; NULL: there are no more. */
+static const struct fhir_param_view *view_at(const struct fhir_include *include, size_t n)
+{
+    const struct fhir_param_view *view;
+
+    if (include->param)
+        return n == 0 ? include->param : NULL;
+    for (size_t i = 0; (view = fhir_param_at(include->type, i)); i++)
+        if (view->param->kind == FHIR_REFERENCE && n-- == 0)
+            return view;
+    return NULL;
+}
+
+/* Does it speak of this one, the `at`th of the results? */
+static bool applies(const struct including *in, const struct fhir_include *include, size_t at)
+{
+    return include->is_repeated || at < in->results->match_count;
+}
+
+static void include_of(struct including *in, size_t at, struct vg_arena *scratch)
+{
+    const struct fhir_resource *from = &in->results->resources[at];
+    unsigned type = fhir_type_find(from->type);
+    const struct fhir_param_view *view;
+    struct fhir_index index = {0};
+    struct vg_json *root = NULL;
+
+    for (size_t i = 0; i < in->query->include_count && in->status == VG_OK; i++) {
+        const struct fhir_include *include = &in->query->includes[i];
+
+        if (include->type != type || !applies(in, include, at))
+            continue;
+        if (!root) {
+            vg_arena_reset(scratch);
+            in->status = fhir_parse(scratch, from->body, &root, in->issue, in->err);
+            if (in->status == VG_OK)
+                in->status =
+                    fhir_index_make(scratch, type, root, in->store->base_url, &index, in->err);
+        }
+        for (size_t n = 0; in->status == VG_OK && (view = view_at(include, n)); n++)
+            include_by(in, view, include->target, &index);
+    }
+}
+
+/* What points by one parameter at `count` results of one type. */
+static void revinclude(struct including *in, unsigned type, const struct fhir_param_view *view,
+                       size_t first, size_t count)
 {
     struct fhir_query *query = vg_arena_alloc(in->arena, sizeof(*query));
     struct fhir_value *values = vg_arena_alloc(in->arena, count * sizeof(*values));
@@ -108,15 +159,9 @@ static void revinclude(struct including *in, const struct fhir_include *include,
             vg_arena_printf(in->arena, "%.*s/%.*s", VG_FMT(in->results->resources[first + i].type),
                             VG_FMT(in->results->resources[first + i].id));
     *query = (struct fhir_query){
-        .type = include->type, .count = INCLUDED_MAX, .sort = FHIR_SORT_UPDATED, .filter_count = 1};
-    query->filters[0] =
-        (struct fhir_filter){.param = include->param, .values = values, .value_count = count};
+        .type = type, .count = INCLUDED_MAX + 1, .sort = FHIR_SORT_UPDATED, .filter_count = 1};
+    query->filters[0] = (struct fhir_filter){.param = view, .values = values, .value_count = count};
     in->status = in->store->engine->search(in->view, query, in->arena, &found, in->err);
-    if (in->status == VG_OK && found.has_more)
-        in->status = fhir_refuse(issue, in->err, 400, "too-costly", VG_SLICE("_revinclude"),
-                                 "_revinclude leads to more than %u resources: ask for a smaller "
-                                 "_count",
-                                 INCLUDED_MAX);
     for (size_t i = 0; i < found.count && in->status == VG_OK; i++) {
         const struct fhir_resource *one = &found.items[i].resource;
         struct vg_slice name =
@@ -124,6 +169,28 @@ static void revinclude(struct including *in, const struct fhir_include *include,
 
         if (is_new(in, name) && in->status == VG_OK)
             results_add(in, one);
+    }
+}
+
+/* What points at the results from `first` to `end`, many together. */
+static void revinclude_of(struct including *in, const struct fhir_include *include, size_t first,
+                          size_t end)
+{
+    const struct fhir_param_view *view;
+
+    for (size_t i = first, step; i < end && in->status == VG_OK; i += step) {
+        struct vg_slice type = in->results->resources[i].type;
+
+        for (step = 1; i + step < end && step < TOGETHER_MAX &&
+                       vg_slice_eq(in->results->resources[i + step].type, type) &&
+                       applies(in, include, i) == applies(in, include, i + step);)
+            step++;
+        if (!applies(in, include, i) ||
+            (include->target && include->target != fhir_type_find(type)))
+            continue;
+        for (size_t n = 0; in->status == VG_OK && (view = view_at(include, n)); n++)
+            if (!view->param->target || fhir_list_has(view->param->target, type))
+                revinclude(in, include->type, view, i, step);
     }
 }
 
@@ -135,10 +202,13 @@ enum vg_status fhir_include_all(struct fhir_store *store, void *view,
     struct including in = {.store = store,
                            .view = view,
                            .arena = arena,
+                           .query = query,
                            .results = results,
+                           .issue = issue,
                            .capacity = results->count + 1,
                            .err = err};
     struct vg_arena scratch;
+    size_t first = 0;
 
     vg_arena_init(&scratch, FHIR_SCRATCH_BYTES_MAX);
     vg_map_init(&in.seen);
@@ -149,26 +219,14 @@ enum vg_status fhir_include_all(struct fhir_store *store, void *view,
 
         (void)is_new(&in, name);
     }
-    for (size_t i = 0; i < results->match_count && query->include_count && in.status == VG_OK;
-         i++) {
-        struct vg_json *root = NULL;
-        struct fhir_index index;
+    while (first < results->count && in.status == VG_OK) {
+        size_t end = results->count;
 
-        vg_arena_reset(&scratch);
-        in.status = fhir_parse(&scratch, results->resources[i].body, &root, issue, err);
-        if (in.status == VG_OK)
-            in.status = fhir_index_make(&scratch, query->type, root, store->base_url, &index, err);
-        for (size_t n = 0; n < query->include_count && in.status == VG_OK; n++)
-            include_of(&in, &query->includes[n], &index);
-    }
-    for (size_t n = 0; n < query->revinclude_count; n++) {
-        size_t step;
-
-        for (size_t i = 0; i < results->match_count && in.status == VG_OK; i += step) {
-            step =
-                results->match_count - i < TOGETHER_MAX ? results->match_count - i : TOGETHER_MAX;
-            revinclude(&in, &query->revincludes[n], i, step, issue);
-        }
+        for (size_t i = first; i < end && query->include_count && in.status == VG_OK; i++)
+            include_of(&in, i, &scratch);
+        for (size_t n = 0; n < query->revinclude_count && in.status == VG_OK; n++)
+            revinclude_of(&in, &query->revincludes[n], first, end);
+        first = end;
     }
     vg_map_fini(&in.seen, NULL);
     vg_arena_fini(&scratch);

@@ -152,18 +152,52 @@ static enum vg_status add_value(struct parsing *in, const struct fhir_param *par
     return VG_OK;
 }
 
-/* One value of a reference parameter. An id alone means a Patient where that is possible, else any
- * of the target types; where any type may be meant, the usual ones are tried. */
-static enum vg_status parse_reference(struct parsing *in, const struct fhir_param *param,
+/* Is a Patient what some path of the parameter is mostly about? */
+static bool has_patients(const struct fhir_param_view *view)
+{
+    for (size_t i = 0; i < view->path_count; i++)
+        if (view->paths[i]->role == FHIR_ROLE_PATIENT)
+            return true;
+    return false;
+}
+
+/* An id alone: any of the types that the parameter may point at. Where a Patient may be meant,
+ * types that nothing points at under this id are left out: then the patient's timeline is the way.
+ */
+static enum vg_status parse_id(struct parsing *in, const struct fhir_param_view *view,
+                               unsigned only_type, struct vg_slice id, struct fhir_filter *filter)
+{
+    const struct fhir_param *param = view->param;
+    const struct fhir_chain *chain = in->chain;
+    bool asks = !only_type && param->target && strchr(param->target, ',') && has_patients(view) &&
+                chain && chain->is_pointed_at;
+    enum vg_status st = VG_OK;
+
+    for (unsigned type = 1; type <= fhir_type_count() && st == VG_OK; type++) {
+        struct vg_slice name = vg_slice_of(fhir_type_name(type)), text;
+        bool is_wanted = true;
+
+        if ((only_type && type != only_type) ||
+            (param->target && !fhir_list_has(param->target, name)))
+            continue;
+        text = vg_arena_printf(in->arena, "%.*s/%.*s", VG_FMT(name), VG_FMT(id));
+        if (!text.ptr)
+            return full(in);
+        if (asks && !vg_slice_is(name, "Patient"))
+            st = chain->is_pointed_at(chain->ctx, in->query->type, view, text, &is_wanted, in->err);
+        if (st == VG_OK && is_wanted)
+            st = add_value(in, param, (struct fhir_value){.text = text}, filter);
+    }
+    return st;
+}
+
+/* One value of a reference parameter. */
+static enum vg_status parse_reference(struct parsing *in, const struct fhir_param_view *view,
                                       unsigned only_type, struct vg_slice text,
                                       struct fhir_filter *filter)
 {
     struct vg_slice plain = fhir_reference_plain(unescape(in->arena, text), in->base_url), id;
-    const char *targets = param->target ? param->target
-                                        : "Patient,Device,Practitioner,Organization,Observation,"
-                                          "Encounter,Flag,RiskAssessment,Task,Location,Group";
-    struct vg_slice rest = vg_slice_of(targets);
-    enum vg_status st = VG_OK;
+    const struct fhir_param *param = view->param;
     unsigned type;
 
     if (fhir_reference_cut(plain, &type, &id) || memchr(plain.ptr, ':', plain.len)) {
@@ -175,21 +209,7 @@ static enum vg_status parse_reference(struct parsing *in, const struct fhir_para
     }
     if (!fhir_id_is_ok(plain))
         return bad(in, param->name, "a reference is an id, Type/id or a URL");
-    while (rest.len && st == VG_OK) {
-        struct vg_slice name = vg_slice_cut(&rest, ',');
-
-        if (only_type && fhir_type_find(name) != only_type)
-            continue;
-        struct vg_slice full_text =
-            vg_arena_printf(in->arena, "%.*s/%.*s", VG_FMT(name), VG_FMT(plain));
-
-        if (!full_text.ptr)
-            return full(in);
-        st = add_value(in, param, (struct fhir_value){.text = full_text}, filter);
-        if (param->target && vg_slice_is(name, "Patient"))
-            break;
-    }
-    return st;
+    return parse_id(in, view, only_type, plain, filter);
 }
 
 /* One value of a kind; false: it cannot be read. */
@@ -267,7 +287,7 @@ static enum vg_status parse_value(struct parsing *in, const struct fhir_param_vi
         return add_value(in, param, value, filter);
     }
     if (param->kind == FHIR_REFERENCE)
-        return parse_reference(in, param, only_type, text, filter);
+        return parse_reference(in, view, only_type, text, filter);
     if (param->kind == FHIR_COMPOSITE)
         return parse_composite(in, view, text, filter);
     if (strcmp(param->name, "_id") == 0) {
@@ -331,7 +351,8 @@ static enum vg_status parse_chain(struct parsing *in, const struct fhir_param *p
     struct vg_slice rest = vg_slice_of(param->target ? param->target
                                        : only_type   ? fhir_type_name(only_type)
                                                      : "Patient");
-    struct vg_slice modifier = inner, name = vg_slice_cut(&modifier, ':');
+    struct vg_slice deeper = inner, modifier = vg_slice_cut(&deeper, '.');
+    struct vg_slice name = vg_slice_cut(&modifier, ':');
     bool is_known = false;
 
     while (rest.len) {
@@ -373,12 +394,22 @@ static void echo(struct parsing *in, struct vg_slice name, struct vg_slice value
     vg_url_encode(&in->self, value);
 }
 
-static enum vg_status unknown(struct parsing *in)
+/* The name is told when it looks like one. */
+static enum vg_status unknown(struct parsing *in, struct vg_slice name)
 {
+    bool is_plain = name.len <= 64;
+
     if (!in->is_strict)
         return VG_OK;
+    for (size_t i = 0; i < name.len; i++) {
+        char c = (char)(name.ptr[i] | 32);
+
+        is_plain &= (c >= 'a' && c <= 'z') || strchr("-_.:", name.ptr[i]);
+    }
     return fhir_refuse(in->issue, in->err, 400, "not-supported", (struct vg_slice){0},
-                       "a search parameter is not known and handling=strict was asked for");
+                       "the search parameter%s%.*s is not known, or not with this value: see "
+                       "/metadata",
+                       is_plain ? " " : "", is_plain ? (int)name.len : 0, name.ptr);
 }
 
 /* A composite is found through its code: the plain code parameter of the same places drives it. */
@@ -406,10 +437,11 @@ static enum vg_status parse_values(struct parsing *in, unsigned only_type, struc
 {
     struct vg_slice rest = text;
     enum vg_status st = VG_OK;
-    size_t max = FHIR_TARGETS_MAX; /* an id alone may be one of any of these */
+    /* An id alone may be one of any of these. */
+    size_t each = filter->param->param->kind == FHIR_REFERENCE ? fhir_type_count() : 1, max = each;
 
     for (size_t i = 0; i < text.len; i++)
-        max += text.ptr[i] == ',' ? FHIR_TARGETS_MAX : 0;
+        max += text.ptr[i] == ',' ? each : 0;
     filter->capacity = max < FHIR_VALUES_MAX ? max : FHIR_VALUES_MAX;
     filter->values = vg_arena_alloc(in->arena, filter->capacity * sizeof(*filter->values));
     if (!filter->values)
@@ -433,8 +465,9 @@ static enum vg_status parse_filter(struct parsing *in, struct vg_slice name, str
     unsigned only_type;
     enum vg_status st;
 
-    if (!view || (inner.ptr && (view->param->kind != FHIR_REFERENCE || !in->chain)))
-        return unknown(in);
+    if (!view ||
+        (inner.ptr && (view->param->kind != FHIR_REFERENCE || !in->chain || !in->chain->find)))
+        return unknown(in, name);
     st = modifier_of(in, view->param, modifier_text, &filter.modifier, &only_type);
     if (st != VG_OK)
         return st;
@@ -554,7 +587,7 @@ static enum vg_status parse_sort(struct parsing *in, struct vg_slice name, struc
 
         if (!view || view->param->kind == FHIR_COMPOSITE) {
             query->sort_key_count = 0;
-            return unknown(in);
+            return unknown(in, name);
         }
         if (query->sort_key_count == FHIR_SORT_KEYS_MAX)
             return bad(in, "_sort", "too many keys");
@@ -627,34 +660,39 @@ static enum vg_status parse_elements(struct parsing *in, struct vg_slice name, s
     return VG_OK;
 }
 
-/* Type:parameter[:target] */
+/* "*", "Type:*" or "Type:parameter[:target]"; with :iterate also for what was brought along. */
 static enum vg_status parse_include(struct parsing *in, struct vg_slice name, struct vg_slice text)
 {
     struct fhir_query *query = in->query;
-    bool is_reverse = vg_slice_is(name, "_revinclude");
+    bool is_reverse = vg_slice_starts(name, VG_SLICE("_revinclude"));
     struct fhir_include *list = is_reverse ? query->revincludes : query->includes;
     size_t *count = is_reverse ? &query->revinclude_count : &query->include_count;
-    struct vg_slice rest = text;
-    unsigned type = fhir_type_find(vg_slice_cut(&rest, ':'));
-    const struct fhir_param_view *view =
-        type ? fhir_param_find(type, vg_slice_cut(&rest, ':')) : NULL;
+    struct vg_slice rest = text, param_text;
+    struct fhir_include include = {.is_repeated = memchr(name.ptr, ':', name.len) != NULL};
 
-    if ((!is_reverse && type != query->type) || !view || view->param->kind != FHIR_REFERENCE ||
-        (rest.len && !fhir_type_find(rest)) ||
-        (is_reverse && rest.len && fhir_type_find(rest) != query->type))
-        return unknown(in);
+    if (vg_slice_is(text, "*") && is_reverse)
+        return bad(in, "_revinclude", "must name the type that points here, as in Observation:*");
+    if (vg_slice_is(text, "*")) {
+        include.type = query->type;
+    } else {
+        include.type = fhir_type_find(vg_slice_cut(&rest, ':'));
+        param_text = vg_slice_cut(&rest, ':');
+        if (include.type && !vg_slice_is(param_text, "*"))
+            include.param = fhir_param_find(include.type, param_text);
+        include.target = fhir_type_find(rest);
+        if (!include.type || (rest.len && !include.target) ||
+            (include.param ? include.param->param->kind != FHIR_REFERENCE
+                           : !vg_slice_is(param_text, "*")) ||
+            (!include.is_repeated && is_reverse && include.target &&
+             include.target != query->type) ||
+            (!include.is_repeated && !is_reverse && include.type != query->type))
+            return unknown(in, name);
+    }
     if (*count == sizeof(query->includes) / sizeof(query->includes[0]))
         return bad(in, is_reverse ? "_revinclude" : "_include", "too many includes");
-    list[(*count)++] = (struct fhir_include){type, view, fhir_type_find(rest)};
+    list[(*count)++] = include;
     echo(in, name, text);
     return VG_OK;
-}
-
-static enum vg_status parse_iterate(struct parsing *in, struct vg_slice name, struct vg_slice text)
-{
-    (void)name, (void)text;
-    return fhir_refuse(in->issue, in->err, 400, "not-supported", (struct vg_slice){0},
-                       "_include and _revinclude do not have this modifier");
 }
 
 /* "<number>_<key>", "<number>_<id>" or "<id>_<key>": an id holds no '_'. */
@@ -686,12 +724,12 @@ static const struct {
     {"_elements", parse_elements},
     {"_format", parse_ignored},
     {"_include", parse_include},
-    {"_include:iterate", parse_iterate},
-    {"_include:recurse", parse_iterate},
+    {"_include:iterate", parse_include},
+    {"_include:recurse", parse_include},
     {"_pretty", parse_ignored},
     {"_revinclude", parse_include},
-    {"_revinclude:iterate", parse_iterate},
-    {"_revinclude:recurse", parse_iterate},
+    {"_revinclude:iterate", parse_include},
+    {"_revinclude:recurse", parse_include},
     {"_sort", parse_sort},
     {"_summary", parse_summary},
     {"_total", parse_total},

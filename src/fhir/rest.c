@@ -154,6 +154,14 @@ struct vg_slice fhir_arg_text(const struct fhir_args *args, const char *name)
 
 /* ---- what is spoken ---- */
 
+static bool is_zero(struct vg_slice number)
+{
+    for (size_t i = 0; i < number.len; i++)
+        if (number.ptr[i] != '0' && number.ptr[i] != '.')
+            return false;
+    return true;
+}
+
 /* The kinds of JSON that we speak; `*` when a client takes anything. */
 static bool is_json(struct vg_slice media)
 {
@@ -181,7 +189,7 @@ static bool is_json(struct vg_slice media)
         else if (vg_slice_eq_nocase(key, VG_SLICE("charset")))
             is_known = vg_slice_eq_nocase(value, VG_SLICE("utf-8"));
         else if (vg_slice_eq_nocase(key, VG_SLICE("q")))
-            is_known = !vg_slice_is(value, "0") && !vg_slice_starts(value, VG_SLICE("0.0"));
+            is_known = !is_zero(value);
     }
     return is_known;
 }
@@ -502,6 +510,28 @@ void fhir_rest_limit_to_reading(struct fhir_store *store)
     job->access.scope_count = 1;
 }
 
+/* What the HTTP server refuses before we see it, and what it says for us. */
+static void write_error(struct vg_buf *out, int http_status, const char *code, const char *text)
+{
+    static const struct {
+        int http_status;
+        const char *code;
+    } rows[] = {{401, "login"},         {403, "forbidden"},     {404, "not-found"},
+                {405, "not-supported"}, {408, "timeout"},       {413, "too-long"},
+                {414, "too-long"},      {417, "not-supported"}, {431, "too-long"},
+                {501, "not-supported"}, {503, "transient"},     {505, "not-supported"}};
+    struct fhir_issue issue = {http_status, http_status < 500 ? "invalid" : "exception", {0}};
+
+    (void)code; /* ours, not of the value set */
+    for (size_t i = 0; i < sizeof(rows) / sizeof(rows[0]); i++)
+        if (rows[i].http_status == http_status)
+            issue.code = rows[i].code;
+    fhir_outcome_write(out, "error", &issue, text);
+}
+
+static const struct vg_http_error_form error_form = {
+    .path = "/fhir", .content_type = "application/fhir+json; charset=utf-8", .write = write_error};
+
 void fhir_rest_refuse(struct vg_http_request *request, int http_status, const char *code,
                       const char *text)
 {
@@ -601,7 +631,9 @@ enum vg_status fhir_rest_mount(struct fhir_store *store, struct vg_http_server *
     for (; rest->thread_count < FHIR_WORKERS; rest->thread_count++)
         if (pthread_create(&rest->threads[rest->thread_count], NULL, worker, rest) != 0)
             return vg_fail(err, VG_RETRY, "fhir.thread", errno, "a worker did not start");
-    st = vg_http_route(server, "*", "/fhir", on_request, rest, err);
+    st = vg_http_shape_errors(server, &error_form, err);
+    if (st == VG_OK)
+        st = vg_http_route(server, "*", "/fhir", on_request, rest, err);
     if (st == VG_OK)
         st = vg_http_route(server, "*", "/fhir/*", on_request, rest, err);
     return st;

@@ -337,17 +337,43 @@ enum vg_status fhir_commit(struct fhir_store *store, const struct fhir_write *wr
 
 /* ---- searching ---- */
 
+#define CHAIN_DEPTH_MAX 3u
+
 struct chaining {
     struct fhir_store *store;
     void *view;
     struct vg_arena *arena;
+    unsigned depth;
 };
+
+static enum vg_status is_pointed_at(void *ctx, unsigned type, const struct fhir_param_view *view,
+                                    struct vg_slice reference, bool *ret_is, struct vg_err *err)
+{
+    const struct chaining *in = ctx;
+    struct fhir_query *query = vg_arena_alloc(in->arena, sizeof(*query));
+    struct fhir_value *value = vg_arena_alloc(in->arena, sizeof(*value));
+    struct fhir_found_list found = {0};
+    enum vg_status st;
+
+    if (!query || !value)
+        return vg_fail(err, VG_REJECT, "fhir.memory", 0, "no room for the search");
+    value->text = reference;
+    *query =
+        (struct fhir_query){.type = type, .count = 1, .sort = FHIR_SORT_UPDATED, .filter_count = 1};
+    query->filters[0] = (struct fhir_filter){.param = view, .values = value, .value_count = 1};
+    st = in->store->engine->search(in->view, query, in->arena, &found, err);
+    *ret_is = st == VG_OK && found.count > 0;
+    return st;
+}
 
 static enum vg_status chain_find(void *ctx, unsigned type, struct vg_slice name,
                                  struct vg_slice value, struct vg_slice **ret_references,
                                  size_t *ret_count, struct fhir_issue *issue, struct vg_err *err)
 {
     const struct chaining *in = ctx;
+    struct chaining deeper = {in->store, in->view, in->arena, in->depth + 1};
+    struct fhir_chain chain = {deeper.depth < CHAIN_DEPTH_MAX ? chain_find : NULL, is_pointed_at,
+                               &deeper};
     struct fhir_query *query = vg_arena_alloc(in->arena, sizeof(*query));
     struct fhir_found_list found = {0};
     struct vg_slice *references;
@@ -362,7 +388,7 @@ static enum vg_status chain_find(void *ctx, unsigned type, struct vg_slice name,
         vg_buf_fini(&text);
         return vg_fail(err, VG_REJECT, "fhir.memory", 0, "no room for a chained search");
     }
-    st = fhir_query_parse(in->arena, type, vg_buf_slice(&text), true, in->store->base_url, NULL,
+    st = fhir_query_parse(in->arena, type, vg_buf_slice(&text), true, in->store->base_url, &chain,
                           query, issue, err);
     vg_buf_fini(&text);
     if (st != VG_OK)
@@ -433,8 +459,8 @@ enum vg_status fhir_search_in(struct fhir_store *store, void *view, unsigned typ
                               struct fhir_results *ret_results, struct fhir_issue *issue,
                               struct vg_err *err)
 {
-    struct chaining chaining = {store, view, arena};
-    struct fhir_chain chain = {chain_find, &chaining};
+    struct chaining chaining = {store, view, arena, 0};
+    struct fhir_chain chain = {chain_find, is_pointed_at, &chaining};
     struct fhir_query *query = vg_arena_alloc(arena, sizeof(*query));
     struct fhir_found_list found = {0};
     struct fhir_results results;
@@ -549,12 +575,23 @@ static int newest_first(const void *left, const void *right)
     return x->key > y->key ? -1 : x->key < y->key;
 }
 
-static const struct fhir_filter *filter_of(const struct fhir_query *query, const char *name)
+static struct fhir_filter *filter_of(struct fhir_query *query, const char *name)
 {
     for (size_t i = 0; i < query->filter_count; i++)
         if (strcmp(query->filters[i].param->param->name, name) == 0)
             return &query->filters[i];
     return NULL;
+}
+
+/* subject=p1 may be a Group or a Device as well: here it is the patient. */
+static void keep_patients(struct fhir_filter *filter)
+{
+    size_t kept = 0;
+
+    for (size_t i = 0; i < filter->value_count; i++)
+        if (vg_slice_starts(filter->values[i].text, VG_SLICE("Patient/")))
+            filter->values[kept++] = filter->values[i];
+    filter->value_count = kept;
 }
 
 static uint32_t max_of(struct vg_slice text)
@@ -677,8 +714,8 @@ enum vg_status fhir_lastn_in(struct fhir_store *store, void *view, struct vg_sli
                              struct fhir_results *ret_results, struct fhir_issue *issue,
                              struct vg_err *err)
 {
-    struct chaining chaining = {store, view, arena};
-    struct fhir_chain chain = {chain_find, &chaining};
+    struct chaining chaining = {store, view, arena, 0};
+    struct fhir_chain chain = {chain_find, is_pointed_at, &chaining};
     unsigned type = fhir_type_find(VG_SLICE("Observation"));
     struct fhir_query *query = vg_arena_alloc(arena, sizeof(*query));
     /* A value that never should have existed must not look like the newest. */
@@ -693,12 +730,13 @@ enum vg_status fhir_lastn_in(struct fhir_store *store, void *view, struct vg_sli
     st = fhir_query_parse(arena, type, safe, is_strict, store->base_url, &chain, query, issue, err);
     if (st != VG_OK)
         return st;
-    const struct fhir_filter *patient = filter_of(query, "patient");
+    struct fhir_filter *patient = filter_of(query, "patient");
 
     if (!patient)
         patient = filter_of(query, "subject");
+    if (patient)
+        keep_patients(patient);
     if (!patient || patient->value_count != 1 ||
-        !vg_slice_starts(patient->values[0].text, VG_SLICE("Patient/")) ||
         (!filter_of(query, "code") && !filter_of(query, "category")))
         return fhir_refuse(issue, err, 400, "required", (struct vg_slice){0},
                            "$lastn needs one patient (or subject), and code or category");

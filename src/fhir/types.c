@@ -100,12 +100,24 @@ bool fhir_id_is_ok(struct vg_slice id)
     return true;
 }
 
+#define ID_DRAWN_LEN 26u
+
+static const char digits[] = "0123456789abcdefghjkmnpqrstvwxyz";
+
+bool fhir_id_is_drawn(struct vg_slice id)
+{
+    bool is_drawn = id.len == ID_DRAWN_LEN && id.ptr[0] == 'v';
+
+    for (size_t i = 1; i < id.len && is_drawn; i++)
+        is_drawn = memchr(digits, id.ptr[i], sizeof(digits) - 1) != NULL;
+    return is_drawn;
+}
+
 struct vg_slice fhir_id_draw(struct vg_arena *arena)
 {
-    static const char digits[] = "0123456789abcdefghjkmnpqrstvwxyz";
     uint64_t time_ms = (uint64_t)(vg_now_us() / 1000);
     uint8_t random[16];
-    char text[27];
+    char text[ID_DRAWN_LEN];
 
     /* A leading letter: some servers refuse ids that look like numbers. */
     text[0] = 'v';
@@ -114,5 +126,5 @@ struct vg_slice fhir_id_draw(struct vg_arena *arena)
     vg_random(random, sizeof(random));
     for (size_t i = 0; i < sizeof(random); i++)
         text[10 + i] = digits[random[i] & 31];
-    return vg_arena_dup(arena, (struct vg_slice){text, 26});
+    return vg_arena_dup(arena, (struct vg_slice){text, sizeof(text)});
 }

@@ -178,6 +178,7 @@ static void check_reference(struct fhir_checking *in, const struct vg_json *node
 {
     const struct vg_json *reference = vg_json_get(node, "reference");
     struct vg_slice text = vg_json_text(reference), rest = text, scheme, id;
+    const char *query = text.len ? memchr(text.ptr, '?', text.len) : NULL;
     unsigned type = fhir_type_find(vg_json_get_text(node, "type"));
 
     if (!vg_json_is(reference, VG_JSON_STRING) || text.len == 0) {
@@ -193,7 +194,7 @@ static void check_reference(struct fhir_checking *in, const struct vg_json *node
             return;
         }
         type = fhir_type_find(vg_json_get_text(found, "resourceType"));
-    } else if (memchr(text.ptr, '?', text.len) && !memchr(text.ptr, ':', text.len)) {
+    } else if (query && !memchr(text.ptr, ':', (size_t)(query - text.ptr))) {
         fhir_report(in, reference, NULL, 400, "value",
                     "is a conditional reference, which is for transactions only");
         return;

@@ -21,7 +21,7 @@ PATCH = "application/json-patch+json"
 def main(checks, work):
     server = s.Service(h.program(), work / "data").start()
     row = checks.check
-    for section in (writes, negotiation, types, search, bundles, history, metadata, operations):
+    for section in (writes, negotiation, server_errors, types, search, bundles, history, metadata, operations):
         checks.heading(section.__doc__)
         section(server, row)
     checks.heading("the end")
@@ -154,10 +154,10 @@ def writes(at, row):
 def negotiation(at, row):
     """2.2 negotiation"""
     row("content type out", at("GET", "/Patient/p1").headers["content-type"], lambda t: t.startswith("application/fhir+json"))
-    for accept in ("application/fhir+json", "application/json", "text/json", "*/*", "application/fhir+json, */*; q=0.1",
+    for accept in ("application/fhir+json", "application/json", "text/json", "*/*", "application/fhir+json;q=0.01", "application/fhir+json, */*; q=0.1",
                    "application/fhir+xml;q=0.9, application/fhir+json;q=1.0", "application/fhir+json; fhirVersion=4.0"):
         row("Accept: " + accept, at("GET", "/Patient/p1", Accept=accept).status, 200)
-    for accept in ("application/fhir+xml", "text/html", "application/fhir+json; fhirVersion=3.0", "text/turtle, application/xml"):
+    for accept in ("application/fhir+xml", "application/fhir+json;q=0.0", "text/html", "application/fhir+json; fhirVersion=3.0", "text/turtle, application/xml"):
         row("406 for " + accept, refused(at("GET", "/Patient/p1", Accept=accept), 406), True)
     for kind in ("application/fhir+xml", "text/plain", "application/fhir+json; fhirVersion=5.0"):
         row("415 for a body of " + kind, refused(at("POST", "/Patient", patient(), Content_Type=kind), 415), True)
@@ -188,6 +188,28 @@ def negotiation(at, row):
         row(f"{name} in an address", answer.ids() if answer.status == 200 else "400", lambda f, n=name: f == ["tz"] or ("raw +" in n and f == "400"))
 
 
+def server_errors(at, row):
+    """what the HTTP server itself refuses below /fhir"""
+    for name, head, status, code in (
+            ("a path that leads out", "GET /fhir/../x HTTP/1.1\r\nHost: x\r\n\r\n", 400, "invalid"),
+            ("a path with %00", "GET /fhir/Patient/%00 HTTP/1.1\r\nHost: x\r\n\r\n", 400, "invalid"),
+            ("no Host", "GET /fhir/Patient HTTP/1.1\r\n\r\n", 400, "invalid"),
+            ("a line that is no header", "GET /fhir/Patient?name=x HTTP/1.1\r\nHost: x\r\nspam\r\n\r\n", 400, "invalid"),
+            ("two lengths", "POST /fhir/Patient HTTP/1.1\r\nHost: x\r\nContent-Length: 1\r\nContent-Length: 2\r\n\r\n", 400, "invalid"),
+            ("a body that is too large", "POST /fhir/Patient HTTP/1.1\r\nHost: x\r\nContent-Length: 99999999999\r\n\r\n", 413, "too-long"),
+            ("headers that are too large", "GET /fhir/Patient HTTP/1.1\r\nHost: x\r\nX: " + "x" * 40000 + "\r\n\r\n", 431, "too-long"),
+            ("too many headers", "GET /fhir/Patient HTTP/1.1\r\nHost: x\r\n" + "X: x\r\n" * 100 + "\r\n", 431, "too-long"),
+            ("an unknown coding", "POST /fhir/Patient HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: gzip\r\n\r\n", 501, "not-supported"),
+            ("another expectation", "POST /fhir/Patient HTTP/1.1\r\nHost: x\r\nExpect: spam\r\nContent-Length: 1\r\n\r\n", 417, "not-supported"),
+            ("another HTTP", "GET /fhir/Patient HTTP/3.0\r\nHost: x\r\n\r\n", 505, "not-supported"),
+            ("a chunk that is none", "POST /fhir/Patient HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked\r\n\r\nspam\r\n", 400, "invalid")):
+        answer = at.raw(head)
+        row(name + f" is {status}, as an OperationOutcome", (refused(answer, status, code), answer.headers["content-type"]),
+            (True, "application/fhir+json; charset=utf-8"))
+    row("elsewhere it has the server's form", at.raw("GET /spam/../x HTTP/1.1\r\nHost: x\r\n\r\n").json["error"]["code"], "http.path")
+    row("a name that begins like ours is elsewhere", "error" in at.raw("GET /fhirspam HTTP/1.1\r\nHost: x\r\n\r\n").json, True)
+
+
 def types(at, row):
     """2.3 ids, references, data types"""
     for id, good in (("a-b.C9", True), ("x" * 64, True), ("x" * 65, False), ("a_b", False), ("a:b", False)):
@@ -214,6 +236,26 @@ def types(at, row):
         "period": {"start": "2026-02-01", "end": "2026-01-01"}}).status, lambda c: c in (400, 422))
     for reference in ("Patient/p1", "Patient/p1/_history/1", "https://other.example.org/fhir/Patient/7", "urn:uuid:0c3151bd-1cbf-4d64-b04d-cd9187a4c6e0"):
         row("reference " + reference, at("POST", "/Observation", pulse(who=reference)).status, 201)
+    text = json.dumps(pulse("digits", code={"text": "@"}, issued="2026-03-14T10:00:00.123456789-12:00", component=[
+        {"code": {"text": "x"}, "valueQuantity": {"value": n}} for n in range(6)]))
+    written = ("1.50", "1e3", "0.000000001", "12345678901234567890", "-0.0", "1E-10")
+    for n, digits in enumerate(written):
+        text = text.replace(f'{{"value": {n}}}', f'{{"value": {digits}}}')
+    text = text.replace("@", "\\u0041\\ud83d\\ude00 \\/ \\n \U0001f600")
+    at("PUT", "/Observation/digits", text)
+    found = at("GET", "/Observation/digits").text
+    row("numbers of any form come back as they were written", [d for d in written if f'"value": {d}}}' not in found], [])
+    row("escapes and characters come back as they were written", "\\u0041\\ud83d\\ude00 \\/ \\n \U0001f600" in found and ".123456789-12:00" in found, True)
+    row("and are found by what they mean", at("GET", "/Observation?_id=digits&component-value-quantity=1000").ids(), ["digits"])
+    for name, escape in (("half of a surrogate pair", "\\ud83d"), ("halves in the wrong order", "\\ude00\\ud83d"), ("\\u0000", "\\u0000"), ("\\x", "\\x"),
+                         ("a bare control character", "\x01")):
+        row(name + " is 400", refused(at("POST", "/Patient", '{"resourceType":"Patient","name":[{"family":"a' + escape + '"}]}'), 400), True)
+    for name, body in (("too deep", '{"resourceType":"Patient","extension":[' + '{"url":"u","extension":[' * 100 + "]}" * 100 + "]}"), ("nothing", ""), ("an array", "[]"),
+                       ("more after the end", '{"resourceType":"Patient"} x')):
+        row(name + " is 400", refused(at("POST", "/Patient", body), 400), True)
+    row("too large is 413", refused(at("POST", "/Patient", '{"resourceType":"Patient"' + " " * (9 << 20) + "}"), 413, "too-long"), True)
+    for reference in ("Patient?identifier=x", "Patient?identifier=urn:mrn|x"):
+        row(f"{reference} as a reference is for transactions", refused(at("POST", "/Observation", pulse(who=reference)), 400), True)
     at.put(pulse("own", who=at.base + "/Patient/p1"))
     row("our own base is the relative form in a search", at("GET", "/Observation?subject=Patient/p1&_id=own").ids(), ["own"])
 
@@ -267,6 +309,18 @@ def search(at, row):
         row("Patient?" + query, len(at("GET", "/Patient?_id=s1&" + query).ids()), want)
     for form in ("patient=s1", "patient=Patient/s1", "subject=Patient/s1", "subject:Patient=s1", "subject=" + at.base + "/Patient/s1"):
         row(form, at("GET", f"/Observation?{form}&_summary=count").json["total"], 8)
+    for name in ("Device", "Group", "Location"):
+        at.put({"resourceType": name, "id": "s1"} | ({"type": "person", "actual": True} if name == "Group" else {}))
+    row("subject=id is the patient, when nothing else is meant by it", at("GET", "/Observation?subject=s1&_summary=count").json["total"], 8)
+    at.put(pulse("sd", "Device/s1"))
+    at.put(pulse("sg", "Group/s1"))
+    row("subject=id is any type that it may be", sorted(at("GET", "/Observation?subject=s1&date=2026-03-14,2026-04-03").ids()), ["s2", "sd", "sg"])
+    for form, want in (("subject=Device/s1", ["sd"]), ("subject:Device=s1", ["sd"]), ("subject:Group=s1", ["sg"]), ("patient=s1&date=2026-03-14", []),
+                       ("patient=Device/s1", []), ("subject=s1,nobody&value-quantity=72", ["sd", "sg"])):
+        row(form, sorted(at("GET", "/Observation?" + form).ids()), want)
+    row("$lastn of subject=id is the patient's", at("GET", "/Observation/$lastn?subject=s1&code=8867-4").ids(), ["s9"])
+    at.put({"resourceType": "Task", "id": "tf", "status": "requested", "intent": "order", "focus": {"reference": "RiskAssessment/any"}})
+    row("an id alone, where any type may be meant", (at("GET", "/Task?focus=any").ids(), at("GET", "/Task?focus=none").ids()), (["tf"], []))
     panel = pulse("bp", "Patient/s1", code={"coding": [{"system": "http://loinc.org", "code": "85354-9"}]}, component=[
         {"code": {"coding": [{"system": "http://loinc.org", "code": c}]}, "valueQuantity": {"value": v, "system": "http://unitsofmeasure.org", "code": "mm[Hg]"}}
         for c, v in (("8480-6", 118), ("8462-4", 95))])
@@ -301,6 +355,31 @@ def search(at, row):
     row("a chain may have a modifier", [at("GET", "/Observation?code=8867-4&subject=Patient/s1&_count=1&patient." + c).ids() for c in
                                         ("family:exact=M%C3%BCller", "family:exact=muller", "gender:not=female", "birthdate:missing=true")],
         [["s9"], [], [], ["s9"]])
+    at.put({"resourceType": "Organization", "id": "whole", "name": "Whole"})
+    at.put({"resourceType": "Organization", "id": "part", "name": "Part", "partOf": {"reference": "Organization/whole"}})
+    at.put(patient("chain", managingOrganization={"reference": "Organization/part"}))
+    at.put(pulse("chain", "Patient/chain", performer=[{"reference": "Organization/part"}]))
+    for query, want in (("organization.name=par", ["chain"]), ("organization.partof.name=who", ["chain"]), ("organization.partof.name=par", [])):
+        row(f"Patient?{query}", at("GET", "/Patient?" + query).ids(), want)
+    for query, want in (("patient.organization.partof.name=who", ["chain"]), ("subject:Patient.organization:Organization.name:exact=Part", ["chain"])):
+        row(f"Observation?{query}", at("GET", "/Observation?" + query).ids(), want)
+    row("a chain of four is refused", refused(at("GET", "/Observation?patient.organization.partof.partof.name=x"), 400), True)
+    at.put({"resourceType": "Provenance", "id": "chain", "target": [{"reference": "Organization/whole"}], "recorded": "2026-03-14T10:00:00Z",
+            "agent": [{"who": {"reference": "Organization/part"}}]})
+    for query, want in (("_include=*", ["Organization/part", "Patient/chain"]), ("_include=Observation:*", ["Organization/part", "Patient/chain"]),
+                        ("_include=Observation:patient&_include=Patient:organization", ["Patient/chain"]),
+                        ("_include=Observation:patient&_include:iterate=Patient:organization", ["Organization/part", "Patient/chain"]),
+                        ("_include=Observation:patient&_include:iterate=Patient:organization&_include:iterate=Organization:partof",
+                         ["Organization/part", "Organization/whole", "Patient/chain"]),
+                        ("_include=Observation:performer&_include:iterate=Organization:*&_revinclude:iterate=Provenance:target",
+                         ["Organization/part", "Organization/whole", "Provenance/chain"])):
+        found = at("GET", "/Observation?_id=chain&" + query)
+        row(query, (sorted(f"{e['resource']['resourceType']}/{e['resource']['id']}" for e in found.json["entry"] if e["search"]["mode"] == "include"),
+                    found.link("self").count("include")), (want, query.count("include") - query.count("_include=Patient")))
+    row("_revinclude=Type:*", sorted(e["resource"]["id"] for e in at("GET", "/Organization?_id=part&_revinclude=Provenance:*&_revinclude=Patient:*")
+                                     .json["entry"]), ["chain", "chain", "part"])
+    row("_revinclude=* is refused", refused(at("GET", "/Patient?_revinclude=*"), 400), True)
+    row("what is not known is named", "colour" in at("GET", "/Patient?colour=red", Prefer="handling=strict").json["issue"][0]["diagnostics"], True)
     many = [r for n in range(450) for r in (patient(f"many{n}", gender="other"), pulse(f"many{n}", f"Patient/many{n}"))]
     at("POST", "", bundle("transaction", *[{"resource": r, "request": {"method": "PUT", "url": f"{r['resourceType']}/{r['id']}"}} for r in many]))
     row("a chain through many patients", at("GET", "/Observation?code=http://loinc.org|8867-4&patient.gender=other&_summary=count").json["total"], 450)
@@ -364,6 +443,11 @@ def bundles(at, row):
             ("an entry without a request fails all", [{"resource": patient("t9")}], 400)):
         answer = at("POST", "", bundle("transaction", *entries))
         row(name, (answer.status, answer.json["resourceType"], at("GET", "/Patient/t9").status), (status, "OperationOutcome", 404))
+    failed = at("POST", "", bundle("transaction", entry("GET", "Patient/p1"), entry("PUT", "Patient/t9", patient("t9")),
+                                   entry("PUT", "Patient/t8", patient("t8", gender="x")))).json["issue"][0]
+    row("a transaction says which entry it was", (failed["diagnostics"][:7], failed["expression"]), ("entry 2", ["Bundle.entry[2].resource.gender"]))
+    stale = at("POST", "", bundle("transaction", entry("PUT", "Patient/t9", patient("t9")), entry("PUT", "Patient/p1", patient("p1"), ifMatch='W/"1"'))).json
+    row("also when it was a condition", stale["issue"][0]["expression"], ["Bundle.entry[1]"])
     found = at("POST", "", bundle("transaction", entry("POST", "Patient", patient(None, "t1"), one, ifNoneExist="identifier=urn:mrn|t1"),
                                   entry("POST", "Observation", pulse(who=one))), Prefer="return=representation").json["entry"]
     row("what ifNoneExist finds is what the others mean", (found[0]["response"]["status"][:3], found[1]["resource"]["subject"]["reference"]), ("200", who))
@@ -388,6 +472,9 @@ def bundles(at, row):
     row("errors of entries carry an outcome", entries[1]["response"]["outcome"]["resourceType"], "OperationOutcome")
     row("references between the entries of a batch are not resolved", at("POST", "", bundle(
         "batch", entry("POST", "Observation", pulse(who=one))), Prefer="return=representation").json["entry"][0]["resource"]["subject"]["reference"], one)
+    asked = at("POST", "", bundle("batch", *[entry("GET", url) for url in ("Patient/b1/_history", "Observation/$stats?code=x", "Patient/b1/$everything")]))
+    row("what a Bundle cannot ask is said to be so", [e["response"]["outcome"]["issue"][0]["code"] for e in asked.json["entry"]], ["not-supported"] * 3)
+    row("an entry that is no array is 400", refused(at("POST", "", {"resourceType": "Bundle", "type": "batch", "entry": {}}), 400), True)
     row("an empty bundle is fine", at("POST", "", {"resourceType": "Bundle", "type": "transaction"}).json["type"], "transaction-response")
     row("another type of Bundle is 400", refused(at("POST", "", {"resourceType": "Bundle", "type": "collection"}), 400), True)
     row("too many entries are refused before work", at("POST", "", bundle("batch", *[entry("GET", "Patient/x")] * 10001)).issue, "too-costly")
@@ -401,6 +488,17 @@ def history(at, row):
     found = at("GET", "/Patient/h1/_history")
     entries = found.json["entry"]
     row("history is newest first, with the deletion", [e["request"]["method"] for e in entries], ["DELETE"] + ["PUT"] * 5)
+    at.put(patient("h2"))
+    at("DELETE", "/Patient/h2")
+    at.put(patient("h2"))
+    drawn = at("POST", "/Patient", patient()).json["id"]
+    at.put(patient(drawn, active=True))
+    for name, path, want in (
+            ("PUT, DELETE, PUT", "h2", [("PUT", "201"), ("DELETE", "204"), ("PUT", "201")]), ("POST, PUT", drawn, [("PUT", "200"), ("POST", "201")])):
+        made = at("GET", f"/Patient/{path}/_history").json["entry"]
+        row(f"{name}: as it was asked and answered", [(e["request"]["method"], e["response"]["status"][:3]) for e in made], want)
+        row("with versions and times", all(e["response"]["etag"] == f'W/"{len(made) - n}"' and e["response"]["lastModified"].endswith("Z") for n, e in enumerate(made)), True)
+    row("a POST's url is the type", made[-1]["request"]["url"], "Patient")
     row("a deletion has no resource, the others have", ["resource" in e for e in entries], [False] + [True] * 5)
     row("request and response are both there", all("request" in e and "response" in e for e in entries), True)
     row("of what never was is 404", refused(at("GET", "/Patient/never-was/_history"), 404), True)

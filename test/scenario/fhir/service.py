@@ -2,6 +2,7 @@
 import http.client
 import json
 import pathlib
+import socket
 import ssl
 import subprocess
 import sys
@@ -101,6 +102,15 @@ class Service:
         answer = self("POST", "/" + resource["resourceType"], resource, **headers)
         assert answer.status == 201, (answer.status, answer.text)
         return answer.json
+
+    def raw(self, text):
+        """These bytes on a connection of their own, which the server then closes."""
+        with socket.create_connection(("127.0.0.1", self.port), 30) as connection:
+            connection.sendall(text.encode())
+            connection.shutdown(socket.SHUT_WR)
+            answer = http.client.HTTPResponse(connection)
+            answer.begin()
+            return Answer(answer.status, {k.lower(): v for k, v in answer.getheaders()}, answer.read().decode())
 
     def put(self, resource, **headers):
         return self("PUT", f"/{resource['resourceType']}/{resource['id']}", resource, **headers)
