@@ -8,6 +8,7 @@
 #include "alert/alert.h"
 #include "app/control.h"
 #include "app/remote_fhir.h"
+#include "app/watching.h"
 #include "base/crypto.h"
 #include "base/file.h"
 #include "base/json.h"
@@ -58,6 +59,7 @@ struct platform {
     struct mapping_store *mappings;
     struct control *control;
     struct score *score;
+    struct watching *watching;
     struct archive *archive;
     struct edge *edge;
     struct web *web;
@@ -426,21 +428,49 @@ static enum vg_status models_reload(void *ctx, struct vg_slice who, struct vg_bu
     return st;
 }
 
-/* `vigil mapping …` and `vigil model reload` */
+static enum vg_status models_show(void *ctx, struct vg_slice name, struct vg_buf *out,
+                                  struct vg_err *err)
+{
+    const struct platform *p = ctx;
+
+    return p->watching ? watch_write(watching_what(p->watching), name, out, err) : VG_END;
+}
+
+static enum vg_status models_watch(void *ctx, struct vg_slice who, struct vg_buf *out,
+                                   struct vg_err *err)
+{
+    struct platform *p = ctx;
+    struct vg_err why = {0};
+    enum vg_status st;
+
+    if (!p->watching)
+        return vg_fail(err, VG_REJECT, "score.model", 0, "no model runs here");
+    st = watching_run_now(p->watching, err);
+    if (care_audit(p->care, vg_now_us(), who, "model.watch",
+                   st == VG_OK ? VG_SLICE("done") : VG_SLICE("not done"), &why) != VG_OK)
+        vg_log_err(VG_LOG_ERROR, "app", &why);
+    vg_buf_put(out, VG_SLICE("{}"));
+    return st;
+}
+
+/* `vigil mapping …`, `vigil model reload` and `vigil model watch` */
 static enum vg_status command(void *ctx, struct vg_slice who, struct vg_slice request,
                               struct vg_buf *out, struct vg_err *err)
 {
     struct vg_arena arena;
     struct vg_json *root = NULL;
-    bool is_models;
+    bool is_models = false, is_watch = false;
 
     vg_arena_init(&arena, 0);
-    is_models = vg_json_parse(&arena, request, NULL, &root, NULL, err) == VG_OK &&
-                vg_slice_is(vg_json_get_text(root, "do"), "models");
+    if (vg_json_parse(&arena, request, NULL, &root, NULL, err) == VG_OK) {
+        is_models = vg_slice_is(vg_json_get_text(root, "do"), "models");
+        is_watch = vg_slice_is(vg_json_get_text(root, "do"), "watch");
+    }
     vg_arena_fini(&arena);
     *err = (struct vg_err){0}; /* whose request it is not says what is wrong with it */
-    return is_models ? models_reload(ctx, who, out, err)
-                     : mappings_act(ctx, who, request, out, err);
+    return is_models  ? models_reload(ctx, who, out, err)
+           : is_watch ? models_watch(ctx, who, out, err)
+                      : mappings_act(ctx, who, request, out, err);
 }
 
 /* ---- the lake's upkeep ---- */
@@ -510,7 +540,11 @@ static enum vg_status open_web(struct platform *p, struct vg_err *err)
         .health = health,
         .health_ctx = p,
         .mappings = mappings,
-        .models = {.ctx = p, .list = models_list, .reload = models_reload},
+        .models = {.ctx = p,
+                   .list = models_list,
+                   .reload = models_reload,
+                   .show = models_show,
+                   .watch = models_watch},
     };
 
     if (!p->score)
@@ -622,6 +656,8 @@ static enum vg_status open_whole(struct platform *p, struct vg_err *err)
     st = open_mappings(p, err);
     if (st == VG_OK && strcmp(s->score_engine, "none") != 0)
         st = score_open(&score, &p->score, err);
+    if (st == VG_OK && p->score && *s->score_model_dir)
+        st = watching_open(s, &p->watching, err);
     for (uint32_t i = 0; i < count && st == VG_OK; i++)
         st = open_lane(p, i, err);
     if (st == VG_OK)
@@ -701,6 +737,8 @@ void platform_close(struct platform *p)
     atomic_store_explicit(&p->is_closing, true, memory_order_relaxed);
     if (p->hub && unlink(path_of(p, "run.json")) != 0 && errno != ENOENT)
         vg_log(VG_LOG_WARN, "app", "app.run_file", "run.json stays: errno %d", errno);
+    if (p->watching)
+        watching_end(p->watching);
     control_close(p->control);
     hub_close(p->hub);
     if (p->edge)
@@ -717,6 +755,7 @@ void platform_close(struct platform *p)
     vg_loop_close(p->reports);
     notify_stop(p->notify);
     web_close(p->web);
+    watching_close(p->watching);
     edge_close(p->edge);
     for (size_t i = 0; i < PARTITIONS_MAX; i++)
         close_lane(&p->lanes[i]);

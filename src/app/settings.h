@@ -41,6 +41,8 @@ struct settings {
 
     const char *score_engine, *score_model_dir;
     int64_t score_lateness_us, score_tick_us, score_history_us, score_expiry_us;
+    int64_t score_watch_every_us, score_watch_period_us, score_watch_outcomes_us, score_watch_hours,
+        score_watch_patients;
 
     int64_t alert_news2_open, alert_news2_high, alert_news2_close, alert_hold, alert_close_us,
         alert_hold_us, alert_rest_us, alert_stale_us;

@@ -42,6 +42,8 @@ static const struct web_route routes[] = {
     {"POST", "/api/mappings/*", WEB_ADMIN, web_mapping_try, NULL, true},
     {"GET", "/api/models", WEB_ANY, web_models_list, NULL, false},
     {"POST", "/api/models", WEB_ADMIN, web_models_reload, NULL, true},
+    {"GET", "/api/models/*", WEB_ANY, web_model_show, NULL, false},
+    {"POST", "/api/models/*", WEB_ADMIN, web_models_watch, NULL, true},
     {"GET", "/api/health", 0, web_health, NULL, false},
     {"GET", "/metrics", 0, web_metrics, NULL, false},
 };

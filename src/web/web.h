@@ -38,6 +38,10 @@ struct web_models {
     enum vg_status (*list)(void *ctx, struct vg_buf *out, struct vg_err *err); /* NULL: none here */
     enum vg_status (*reload)(void *ctx, struct vg_slice who, struct vg_buf *out,
                              struct vg_err *err);
+    /* What watching found of one model; VG_END: no such model. Called only where `list` is. */
+    enum vg_status (*show)(void *ctx, struct vg_slice name, struct vg_buf *out, struct vg_err *err);
+    /* Looks at all of them now: takes up to a minute. VG_REJECT: why not. */
+    enum vg_status (*watch)(void *ctx, struct vg_slice who, struct vg_buf *out, struct vg_err *err);
 };
 
 struct web_config {

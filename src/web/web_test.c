@@ -422,6 +422,9 @@ static void test_a_role_may_what_is_its_own(void)
         {"no report before its first run", "GET", "/api/report", NULL, 404, 404, 404},
         {"the models", "GET", "/api/models", NULL, 200, 200, 200},
         {"are read again for an administrator", "POST", "/api/models", "{}", 403, 403, 200},
+        {"one model, as watched", "GET", "/api/models/sepsis", NULL, 200, 200, 200},
+        {"a model that is not there", "GET", "/api/models/other", NULL, 404, 404, 404},
+        {"are watched for an administrator", "POST", "/api/models/watch", "{}", 403, 403, 200},
         {"FHIR is read by who treats", "GET", "/fhir/Patient", NULL, 200, 403, 200},
         {"and written by programs", "POST", "/fhir/Patient", "{\"resourceType\":\"Patient\"}", 403,
          403, 201},
@@ -781,6 +784,17 @@ static enum vg_status reload_models(void *ctx, struct vg_slice who, struct vg_bu
     return list_models(ctx, out, err);
 }
 
+static enum vg_status show_model(void *ctx, struct vg_slice name, struct vg_buf *out,
+                                 struct vg_err *err)
+{
+    (void)ctx;
+    (void)err;
+    if (!vg_slice_is(name, "sepsis"))
+        return VG_END;
+    vg_buf_put(out, VG_SLICE("{\"name\":\"sepsis\"}"));
+    return VG_OK;
+}
+
 static bool open_all(void)
 {
     char care_path[96], fhir_path[96], journal_dir[96], hash[VG_PASSWORD_HASH_SIZE];
@@ -788,7 +802,10 @@ static bool open_all(void)
     struct web_config config = {.address = "127.0.0.1",
                                 .cert_path = cert_path,
                                 .key_path = key_path,
-                                .models = {.list = list_models, .reload = reload_models}};
+                                .models = {.list = list_models,
+                                           .reload = reload_models,
+                                           .show = show_model,
+                                           .watch = reload_models}};
     bool ok;
 
     (void)snprintf(care_path, sizeof(care_path), "%s/care.db", root);
