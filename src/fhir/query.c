@@ -357,11 +357,13 @@ static enum vg_status parse_chain(struct parsing *in, const struct fhir_param *p
 
     while (rest.len) {
         unsigned type = fhir_type_find(vg_slice_cut(&rest, ','));
+        const struct fhir_param_view *next = fhir_param_find(type, name);
         struct vg_slice *references = NULL;
         size_t count = 0;
         enum vg_status st;
 
-        if ((only_type && type != only_type) || !fhir_param_find(type, name))
+        if ((only_type && type != only_type) || !next ||
+            (deeper.ptr && next->param->kind != FHIR_REFERENCE))
             continue;
         is_known = true;
         st = in->chain->find(in->chain->ctx, type, inner, text, &references, &count, in->issue,

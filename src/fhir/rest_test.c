@@ -208,7 +208,7 @@ static void test_conversation(void)
         {"validation answers 200", "POST", "/Patient/$validate", FHIR_JSON,
          "{\"resourceType\":\"Patient\",\"gender\":\"x\"}", 200, "", "issue.0.severity", "error"},
         {"nobody changes an AuditEvent", "DELETE", "/AuditEvent/a1", NULL, "", 405, "", "", ""},
-        {"not for you", "GET", "/AuditEvent", NULL, "", 403, "", "error.code", "test.no"},
+        {"not for you", "GET", "/AuditEvent", NULL, "", 403, "", "issue.0.code", "forbidden"},
         {"delete", "DELETE", "/Patient/p1", NULL, "", 204, "W/\"4\"", "", ""},
         {"delete again", "DELETE", "/Patient/p1", NULL, "", 204, "", "", ""},
         {"gone", "GET", "/Patient/p1", NULL, "", 410, "W/\"4\"", "issue.0.code", "deleted"},
