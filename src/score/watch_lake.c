@@ -136,7 +136,7 @@ static enum vg_status replay(const struct watch_run *run, const struct events *e
         /* Hours without a reading are rows too, as long as the last one stands for something. */
         for (int64_t next_us = at < events->count ? events->items[at].time_us : INT64_MAX;
              st == VG_OK && hour_us < next_us && hour_us - last_us < READING_AGE_US &&
-             hour_us < run->now_us + VG_HOUR_US;
+             hour_us <= run->now_us;
              hour_us += VG_HOUR_US) {
             bool is_looked_at = false;
 
