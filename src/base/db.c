@@ -56,11 +56,15 @@ enum vg_status vg_db_fail(sqlite3 *db, struct vg_err *err, const char *what)
     return vg_fail(err, VG_FATAL, "db.error", 0, "%.120s: %s (SQLite %d)", what, text, result);
 }
 
-/* SQLite gives its -wal and -shm files the mode of the database file. */
+/* SQLite gives its -wal and -shm files the mode of the database file. One that is there is not
+ * opened: to close it would let go the locks that other connections of this process have on it, and
+ * another process would take its log away from under them. */
 static enum vg_status make_private(const char *path, struct vg_err *err)
 {
-    int fd = open(path, O_RDWR | O_CREAT | O_CLOEXEC, 0600);
+    int fd = open(path, O_RDWR | O_CREAT | O_EXCL | O_CLOEXEC, 0600);
 
+    if (fd < 0 && errno == EEXIST)
+        return VG_OK;
     if (fd < 0)
         return vg_fail(err, VG_FATAL, "db.open", errno, "%s", path);
     if (close(fd) != 0)

@@ -3,6 +3,7 @@
 #include "vg_test.h"
 
 #include <sys/stat.h>
+#include <sys/wait.h>
 #include <unistd.h>
 
 static char dir[] = "/tmp/vigil-db-XXXXXX";
@@ -55,6 +56,52 @@ static void test_open(void)
     CHECK(vg_db_open("/nowhere/x.db", false, &db, &err) == VG_FATAL && db == NULL);
     CHECK(strcmp(err.code, "db.open") == 0);
     vg_db_close(NULL);
+    remove_files();
+}
+
+/* Of the process that this program starts itself again as. */
+static int add_ward(const char *file, const char *name)
+{
+    sqlite3_stmt *stmt = NULL;
+    sqlite3 *db = NULL;
+    enum vg_status st = vg_db_open(file, false, &db, NULL);
+
+    if (st == VG_OK)
+        st = vg_db_prepare(db, "INSERT INTO ward(name) VALUES(?1)", &stmt, NULL);
+    if (st == VG_OK) {
+        vg_db_bind_text(stmt, 1, vg_slice_of(name));
+        st = vg_db_run(stmt, NULL);
+    }
+    (void)sqlite3_finalize(stmt);
+    vg_db_close(db);
+    return st == VG_OK ? 0 : 1;
+}
+
+/* Two connections of one process, and another process that comes, writes and goes: its last act is
+ * to take the log away if nobody else seems to have the file open. */
+static void test_another_process_writes(void)
+{
+    struct vg_err err = {0};
+    sqlite3 *one = NULL, *two = NULL;
+
+    CHECK(vg_db_open(path, false, &one, &err) == VG_OK);
+    CHECK(vg_db_migrate(one, migrations, 3, &err) == VG_OK);
+    CHECK(vg_db_open(path, false, &two, &err) == VG_OK);
+    for (int i = 0; i < 3; i++) {
+        const char name[] = {'w', (char)('0' + i), '\0'};
+        pid_t child = fork();
+        int status = -1;
+
+        if (child == 0) {
+            (void)execl("/proc/self/exe", "db_test", path, name, (char *)NULL);
+            _exit(127);
+        }
+        CHECK(child > 0 && waitpid(child, &status, 0) == child && status == 0);
+        CHECK(number_of(one, "SELECT COUNT(*) FROM ward") == 2 + i);
+        CHECK(number_of(two, "SELECT COUNT(*) FROM ward") == 2 + i);
+    }
+    vg_db_close(one);
+    vg_db_close(two);
     remove_files();
 }
 
@@ -162,12 +209,15 @@ static void test_errors(void)
     remove_files();
 }
 
-int main(void)
+int main(int argc, char **argv)
 {
+    if (argc == 3)
+        return add_ward(argv[1], argv[2]);
     if (!mkdtemp(dir))
         return 1;
     (void)snprintf(path, sizeof(path), "%s/x.db", dir);
     RUN(test_open);
+    RUN(test_another_process_writes);
     RUN(test_migrate);
     RUN(test_statements);
     RUN(test_errors);
