@@ -11,14 +11,19 @@
 #include <stdio.h>
 
 static const char usage[] =
-    "usage: vigil device add ID [--gateway] [--through GATEWAY] [--password-file FILE] [--data "
-    "DIR]\n"
+    "usage: vigil device add ID [--gateway] [--through GATEWAY] [--speaks-for NAMES]\n"
+    "                        [--password-file FILE] [--data DIR]\n"
+    "       vigil device speaks-for ID NAMES [--data DIR]\n"
     "       vigil device list [--json] [--data DIR]\n"
     "       vigil device disable ID | enable ID [--data DIR]\n"
     "       vigil device rotate ID [--password-file FILE] [--data DIR]\n"
     "\n"
     "add and rotate print the password that they drew, once. --gateway: it may bring messages of\n"
-    "devices added --through it. disable and rotate end the device's connection within a second.\n";
+    "devices added --through it. disable and rotate end the device's connection within a second.\n"
+    "NAMES: the beds and monitors that its messages may name beside itself, with commas between\n"
+    "them, * for any text: 'ICU^*, PUMP-7'; '' for nobody. Of whom nothing is said: HL7 v2 may "
+    "name\n"
+    "nobody else, other messages whom the mapping reads.\n";
 
 #define PASSWORD_LENGTH 24 /* about 118 bits */
 
@@ -69,6 +74,8 @@ static void put_json(struct vg_json_writer *w, const struct registry_device *dev
     if (device->through[0])
         vg_json_member_string(w, "through", vg_slice_of(device->through));
     vg_json_member_time(w, "created", device->created_us);
+    if (device->speaks_for)
+        vg_json_member_string(w, "speaksFor", vg_slice_of(device->speaks_for));
     if (device->seen_us)
         vg_json_member_time(w, "seen", device->seen_us);
     vg_json_close_object(w);
@@ -106,26 +113,39 @@ static enum vg_status list(struct registry *registry, bool is_json, struct vg_er
 
 struct asked {
     bool is_gateway, is_json;
-    const char *through, *file;
+    const char *through, *file, *names;
 };
+
+/* A device with its names is there whole, or not at all. */
+static enum vg_status add(struct registry *registry, const char *id, const struct asked *asked,
+                          struct vg_slice password, struct vg_err *err)
+{
+    enum vg_status st = registry_begin(registry, err);
+
+    if (st == VG_OK)
+        st = registry_add(registry, id, asked->is_gateway, asked->through, password, err);
+    if (st == VG_OK && asked->names)
+        st = registry_set_speaks_for(registry, id, asked->names, err);
+    return st == VG_OK ? registry_commit(registry, err) : st;
+}
 
 static enum vg_status change(struct app_options *options, struct registry *registry,
                              const struct asked *asked, struct vg_err *err)
 {
     const char *what = options->rest[0], *id = options->rest[1];
-    bool is_add = strcmp(what, "add") == 0;
     char drawn[PASSWORD_LENGTH + 1];
     struct vg_slice password = {0};
     enum vg_status st;
 
     if (strcmp(what, "disable") == 0 || strcmp(what, "enable") == 0) {
         st = registry_set_enabled(registry, id, what[0] == 'e', err);
+    } else if (strcmp(what, "speaks-for") == 0) {
+        st = registry_set_speaks_for(registry, id, options->rest[2], err);
     } else {
         st = choose_password(options, asked->file, drawn, &password, err);
         if (st == VG_OK)
-            st = is_add
-                     ? registry_add(registry, id, asked->is_gateway, asked->through, password, err)
-                     : registry_set_password(registry, id, password, err);
+            st = strcmp(what, "add") == 0 ? add(registry, id, asked, password, err)
+                                          : registry_set_password(registry, id, password, err);
         if (st == VG_OK && drawn[0])
             (void)printf("%s\n", drawn);
     }
@@ -136,26 +156,31 @@ static enum vg_status change(struct app_options *options, struct registry *regis
 
 int cmd_device(int argc, char **argv)
 {
-    static const char *const changes[] = {"add", "disable", "enable", "rotate"};
+    static const struct {
+        const char *name;
+        size_t words;
+    } known[] = {{"list", 1},   {"add", 2},    {"disable", 2},
+                 {"enable", 2}, {"rotate", 2}, {"speaks-for", 3}};
     struct app_options options;
     struct registry *registry = NULL;
     struct vg_err err = {0};
     enum vg_status st = VG_OK;
     struct asked asked;
-    bool is_list, is_known = false;
+    bool is_list, is_right = false;
     const char *what;
     int code = app_options_init(&options, argc, argv);
 
     asked = (struct asked){.is_gateway = app_take_switch(&options, "--gateway"),
                            .is_json = app_take_switch(&options, "--json"),
                            .through = app_take_option(&options, "--through"),
+                           .names = app_take_option(&options, "--speaks-for"),
                            .file = app_take_option(&options, "--password-file")};
     what = options.rest_count > 0 ? options.rest[0] : "";
     is_list = strcmp(what, "list") == 0;
-    for (size_t i = 0; i < sizeof(changes) / sizeof(changes[0]); i++)
-        is_known = is_known || strcmp(what, changes[i]) == 0;
-    if (code == 0 && (options.wants_help ||
-                      !(is_list ? options.rest_count == 1 : is_known && options.rest_count == 2))) {
+    for (size_t i = 0; i < sizeof(known) / sizeof(known[0]); i++)
+        is_right |=
+            strcmp(what, known[i].name) == 0 && (size_t)options.rest_count == known[i].words;
+    if (code == 0 && (options.wants_help || !is_right)) {
         (void)fputs(usage, options.wants_help ? stdout : stderr);
         code = options.wants_help ? 0 : 2;
         goto done;

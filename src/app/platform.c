@@ -8,6 +8,7 @@
 #include "alert/alert.h"
 #include "app/control.h"
 #include "app/remote_fhir.h"
+#include "app/speakers.h"
 #include "app/watching.h"
 #include "base/crypto.h"
 #include "base/file.h"
@@ -57,6 +58,7 @@ struct platform {
     struct lake *lake;
     struct care *care;
     struct mapping_store *mappings;
+    struct speakers *speakers;
     struct control *control;
     struct score *score;
     struct watching *watching;
@@ -223,6 +225,8 @@ static enum vg_status open_lane(struct platform *p, uint32_t partition, struct v
         .store = p->fhir,
         .partition = partition,
         .dedupe_size = (uint32_t)s->hub_inflight_max,
+        .may_speak = speakers_may,
+        .may_speak_ctx = p->speakers,
         .zone = s->connector_zone,
         .hl7_processing = s->hl7_processing,
     };
@@ -579,6 +583,8 @@ static enum vg_status open_hub(struct platform *p, struct vg_err *err)
         .hl7_plain_port = (uint16_t)s->hl7_plain_port,
         .hl7_processing = s->hl7_processing,
         .hl7_frame_timeout_us = s->hl7_frame_timeout_us,
+        .hl7_takes_any_name =
+            p->kind == PLATFORM_EDGE, /* the hub above knows whom they speak for */
         .hl7_idle_us = s->hl7_idle_us,
     };
 
@@ -654,6 +660,8 @@ static enum vg_status open_whole(struct platform *p, struct vg_err *err)
     for (size_t i = 0; i < SCORE_VITAL_COUNT; i++)
         score.expiry_us[i] = s->score_expiry_us;
     st = open_mappings(p, err);
+    if (st == VG_OK)
+        st = speakers_open(s->data_dir, &p->speakers, err);
     if (st == VG_OK && strcmp(s->score_engine, "none") != 0)
         st = score_open(&score, &p->score, err);
     if (st == VG_OK && p->score && *s->score_model_dir)
@@ -760,6 +768,7 @@ void platform_close(struct platform *p)
     for (size_t i = 0; i < PARTITIONS_MAX; i++)
         close_lane(&p->lanes[i]);
     mapping_store_close(p->mappings);
+    speakers_close(p->speakers);
     score_close(p->score);
     care_close(p->care);
     lake_close(p->lake);

@@ -207,6 +207,59 @@ struct vg_slice vg_hl7_component(const struct vg_hl7 *hl7, struct vg_slice field
     return vg_hl7_part(vg_hl7_first(hl7, field), hl7->component, number);
 }
 
+/* ---- who and where ---- */
+
+static bool is_set(struct vg_slice raw)
+{
+    return raw.len > 0 && !vg_hl7_is_null(raw);
+}
+
+void vg_hl7_follow_place(const struct vg_hl7 *hl7, const struct vg_hl7_segment *segment,
+                         struct vg_slice *place)
+{
+    struct vg_slice id = vg_slice_of(segment->id);
+
+    if (vg_slice_is(id, "PID"))
+        *place = (struct vg_slice){0};
+    if (!vg_slice_is(id, "PV1"))
+        return;
+    *place = vg_hl7_first(hl7, vg_hl7_field(hl7, segment, 3));
+    while (place->len && place->ptr[place->len - 1] == hl7->component)
+        place->len--;
+}
+
+void vg_hl7_put_place(const struct vg_hl7 *hl7, struct vg_slice place, struct vg_buf *out)
+{
+    for (unsigned i = 1; place.len; i++) {
+        if (i > 1)
+            vg_buf_put_byte(out, '^');
+        vg_hl7_put_text(hl7, vg_slice_cut(&place, hl7->component), out);
+    }
+}
+
+void vg_hl7_put_device(const struct vg_hl7 *hl7, const struct vg_hl7_segment *obx,
+                       struct vg_slice place, struct vg_buf *out)
+{
+    struct vg_slice equipment = vg_hl7_field(hl7, obx, 18);
+    struct vg_slice sender = vg_hl7_field(hl7, &hl7->msh, 3);
+    const struct vg_slice names[] = {vg_hl7_component(hl7, equipment, 1),
+                                     vg_hl7_component(hl7, equipment, 3)};
+
+    for (size_t i = 0; i < 2; i++)
+        if (is_set(names[i])) {
+            vg_hl7_put_text(hl7, names[i], out);
+            return;
+        }
+    if (is_set(place)) {
+        vg_hl7_put_place(hl7, place, out);
+        return;
+    }
+    if (is_set(vg_hl7_component(hl7, sender, 2)))
+        vg_hl7_put_text(hl7, vg_hl7_component(hl7, sender, 2), out);
+    else if (is_set(vg_hl7_component(hl7, sender, 1)))
+        vg_hl7_put_text(hl7, vg_hl7_component(hl7, sender, 1), out);
+}
+
 bool vg_hl7_is_null(struct vg_slice raw)
 {
     return vg_slice_is(raw, "\"\"");

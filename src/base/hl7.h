@@ -58,6 +58,18 @@ struct vg_slice vg_hl7_part(struct vg_slice text, char separator, unsigned numbe
 struct vg_slice vg_hl7_component(const struct vg_hl7 *hl7, struct vg_slice field, unsigned number);
 struct vg_slice vg_hl7_first(const struct vg_hl7 *hl7, struct vg_slice field); /* repetition */
 
+/* Where the observations that follow are: follows the message's segments; PV1 sets it to its PV1-3
+ * without empty components at the end, PID forgets it, so that nothing of one patient is left for
+ * the next. Raw. */
+void vg_hl7_follow_place(const struct vg_hl7 *hl7, const struct vg_hl7_segment *segment,
+                         struct vg_slice *place);
+/* Appends a place as text, with ^ between its components whatever the message has there. */
+void vg_hl7_put_place(const struct vg_hl7 *hl7, struct vg_slice place, struct vg_buf *out);
+/* Appends what stands at the patient, by an OBX: its OBX-18, else the place (the bed), else who
+ * sends (MSH-3); the universal id where there is no name. */
+void vg_hl7_put_device(const struct vg_hl7 *hl7, const struct vg_hl7_segment *obx,
+                       struct vg_slice place, struct vg_buf *out);
+
 /* `""`: the sender says that there is no value (empty: it says nothing). */
 bool vg_hl7_is_null(struct vg_slice raw);
 

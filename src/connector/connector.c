@@ -367,6 +367,36 @@ static enum vg_status add_measurement(struct connector *c, uint32_t index, struc
     return VG_OK;
 }
 
+/* Whose readings they are is for the sender to say only as far as it speaks for them. What Vigil
+ * decodes names monitors and beds by itself; with any other JSON the mapping's author has chosen
+ * where the device's name is read, and a sender of whom nothing was said is believed. */
+static enum vg_status check_sender(const struct connector *c, const struct message *message,
+                                   const struct measurement *first, bool is_decoded,
+                                   struct vg_err *err)
+{
+    struct vg_slice sender = message->record->key;
+
+    for (const struct measurement *m = first; m && c->config.may_speak; m = m->next)
+        if (!vg_slice_eq(m->device_id, sender) &&
+            !c->config.may_speak(c->config.may_speak_ctx, sender, m->device_id, !is_decoded))
+            return vg_fail(err, VG_REJECT, "connector.sender", 0,
+                           "the sender does not speak for '%.*s' (vigil device speaks-for)",
+                           (int)(m->device_id.len < 128 ? m->device_id.len : 128),
+                           m->device_id.ptr);
+    return VG_OK;
+}
+
+/* The hub has refused it, and told its sender. A person who puts it back wants it judged anew. */
+static enum vg_status check_refused(const struct stream_record *record, struct vg_err *err)
+{
+    struct vg_slice why = stream_header_get(record->headers, "refused");
+
+    if (!why.ptr || stream_header_get(record->headers, "replay-of").ptr)
+        return VG_OK;
+    return vg_fail(err, VG_REJECT, "connector.sender", 0, "%.*s (vigil device speaks-for)",
+                   VG_FMT(why));
+}
+
 /* VG_REJECT: message->why is set; what was right in it goes on all the same. */
 static enum vg_status take_message(struct connector *c, uint32_t index, struct vg_err *err)
 {
@@ -376,7 +406,9 @@ static enum vg_status take_message(struct connector *c, uint32_t index, struct v
     struct decoded decoded;
     enum vg_status st;
 
-    st = decode_record(&c->decode, message->record, &c->arena, &decoded, &message->why);
+    st = check_refused(message->record, &message->why);
+    if (st == VG_OK)
+        st = decode_record(&c->decode, message->record, &c->arena, &decoded, &message->why);
     if (st == VG_OK)
         st = build_envelope(c, message->record, &decoded, &envelope, &message->why);
     if (st != VG_OK)
@@ -384,6 +416,8 @@ static enum vg_status take_message(struct connector *c, uint32_t index, struct v
     vg_metric_add(c->absent_total, decoded.absent);
     st = device_mapping_apply(c->mapping->device, &envelope.root, &c->arena, &tail, NULL,
                               &message->why);
+    if (check_sender(c, message, first, decoded.body != NULL, &message->why) != VG_OK)
+        return VG_REJECT;
     if (decoded.partial.code) {
         message->why = decoded.partial; /* says more than what the mapping made of it */
         st = VG_REJECT;

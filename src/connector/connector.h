@@ -10,9 +10,10 @@
  * connector.missing_value, connector.ambiguous, connector.wrong_type, connector.no_template,
  * connector.quantity, connector.limits, connector.text, connector.correlation,
  * connector.sampled_size,
- * connector.identity, connector.mismatch, connector.relinked, connector.stored, connector.rejected
- * (by the FHIR service), connector.memory, hl7.* and gatt.* (connector/decode.h), jsonpath.budget,
- * jsonpath.compare, jsonpath.index, jmespath.budget, jmespath.type, jmespath.range.
+ * connector.sender, connector.identity, connector.mismatch, connector.relinked, connector.stored,
+ * connector.rejected (by the FHIR service), connector.memory, hl7.* and gatt.*
+ * (connector/decode.h), jsonpath.budget, jsonpath.compare, jsonpath.index, jmespath.budget,
+ * jmespath.type, jmespath.range.
  */
 #ifndef VG_CONNECTOR_CONNECTOR_H
 #define VG_CONNECTOR_CONNECTOR_H
@@ -37,6 +38,10 @@ struct connector_config {
     /* Where the partition ended when the process began: what lies before may have been begun by the
      * process before, with another mapping; 0 = nothing. */
     uint64_t replay_end_seq;
+    /* May a message of device `sender` name another one as where its readings come from? is_free:
+     * yes, where nothing was said about the sender. NULL: always. The stage's thread. */
+    bool (*may_speak)(void *ctx, struct vg_slice sender, struct vg_slice device, bool is_free);
+    void *may_speak_ctx;
     uint32_t dedupe_size;       /* messages remembered for each device; 0 = 256 */
     const char *zone;           /* of times without one (connector/zone.h); NULL or "" = refused */
     const char *hl7_processing; /* HL7 MSH-11 that are taken, a letter each; NULL = "P" */

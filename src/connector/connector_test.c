@@ -116,7 +116,7 @@ static void close_house(struct house *h)
 struct sent {
     const char *device, *body;
     int64_t time_us;
-    const char *mid, *dup, *replay;
+    const char *mid, *dup, *replay, *ct, *refused;
 };
 
 struct counts {
@@ -144,6 +144,10 @@ static enum vg_status run_batch(struct house *h, const struct sent *sent, size_t
             stream_header_put(&headers[i], "mid", vg_slice_of(sent[i].mid));
         if (sent[i].dup)
             stream_header_put(&headers[i], "dup", vg_slice_of(sent[i].dup));
+        if (sent[i].ct)
+            stream_header_put(&headers[i], "ct", vg_slice_of(sent[i].ct));
+        if (sent[i].refused)
+            stream_header_put(&headers[i], "refused", vg_slice_of(sent[i].refused));
         if (sent[i].replay)
             stream_header_put(&headers[i], "replay-of", vg_slice_of(sent[i].replay));
         records[i] = (struct stream_record){.seq = i + 1,
@@ -266,18 +270,26 @@ static void test_poison(void)
         size_t normalized;
         const char *reasons;
     } rows[] = {
-        {"not JSON", {"bed-4", "{\"hr\":", T0, 0, 0, 0}, 0, "connector.json;"},
-        {"bytes", {"bed-4", "\xff\xfe\x01", T0, 0, 0, 0}, 0, "connector.json;"},
+        {"not JSON", {.device = "bed-4", .body = "{\"hr\":", .time_us = T0}, 0, "connector.json;"},
+        {"bytes", {.device = "bed-4", .body = "\xff\xfe\x01", .time_us = T0}, 0, "connector.json;"},
         {"nothing known in it",
-         {"bed-4", "{\"time\":\"2026-03-14T10:00:00Z\"}", T0, 0, 0, 0},
+         {.device = "bed-4", .body = "{\"time\":\"2026-03-14T10:00:00Z\"}", .time_us = T0},
          0,
          "connector.no_match;"},
-        {"no time", {"bed-4", "{\"hr\":72}", T0, 0, 0, 0}, 0, "connector.missing_value;"},
+        {"no time",
+         {.device = "bed-4", .body = "{\"hr\":72}", .time_us = T0},
+         0,
+         "connector.missing_value;"},
         {"text for a number",
-         {"bed-4", "{\"time\":\"2026-03-14T10:00:01Z\",\"hr\":\"abc\",\"rr\":16}", T0, 0, 0, 0},
+         {.device = "bed-4",
+          .body = "{\"time\":\"2026-03-14T10:00:01Z\",\"hr\":\"abc\",\"rr\":16}",
+          .time_us = T0},
          1,
          "connector.quantity;"},
-        {"a device that nobody knows", {"bed-9", full, T0, 0, 0, 0}, 0, "connector.identity;"},
+        {"a device that nobody knows",
+         {.device = "bed-9", .body = full, .time_us = T0},
+         0,
+         "connector.identity;"},
     };
     static const struct sent good = {.device = "bed-4", .body = full, .time_us = T0};
     struct counts counts;
@@ -305,15 +317,30 @@ static void test_repeats(void)
         struct sent sent;
         size_t normalized;
     } steps[] = {
-        {"first", {"bed-4", full, T0, "m1", 0, 0}, 7},
-        {"again under its id", {"bed-4", full, T0 + 5, "m1", 0, 0}, 0},
-        {"again under its id, flagged", {"bed-4", full, T0 + 5, "m1", "1", 0}, 0},
-        {"its id with another body is another message", {"bed-4", other, T0 + 5, "m1", 0, 0}, 1},
-        {"flagged, without id", {"bed-4", other, T0 + 6, 0, "1", 0}, 0},
-        {"the same bytes, not flagged, no id", {"bed-4", other, T0 + 7, 0, 0, 0}, 1},
-        {"put again by a person", {"bed-4", full, T0 + 8, "m1", 0, "0-1"}, 7},
+        {"first", {.device = "bed-4", .body = full, .time_us = T0, .mid = "m1"}, 7},
+        {"again under its id",
+         {.device = "bed-4", .body = full, .time_us = T0 + 5, .mid = "m1"},
+         0},
+        {"again under its id, flagged",
+         {.device = "bed-4", .body = full, .time_us = T0 + 5, .mid = "m1", .dup = "1"},
+         0},
+        {"its id with another body is another message",
+         {.device = "bed-4", .body = other, .time_us = T0 + 5, .mid = "m1"},
+         1},
+        {"flagged, without id",
+         {.device = "bed-4", .body = other, .time_us = T0 + 6, .dup = "1"},
+         0},
+        {"the same bytes, not flagged, no id",
+         {.device = "bed-4", .body = other, .time_us = T0 + 7},
+         1},
+        {"put again by a person",
+         {.device = "bed-4", .body = full, .time_us = T0 + 8, .mid = "m1", .replay = "0-1"},
+         7},
         {"a flagged one that never came",
-         {"bed-4", "{\"time\":\"2026-03-14T10:00:02Z\",\"hr\":74}", T0 + 9, 0, "1", 0},
+         {.device = "bed-4",
+          .body = "{\"time\":\"2026-03-14T10:00:02Z\",\"hr\":74}",
+          .time_us = T0 + 9,
+          .dup = "1"},
          1},
     };
     struct counts counts;
@@ -333,8 +360,10 @@ static void test_repeats(void)
         CHECK(strstr(text.ptr, "amended") == NULL);
 
         /* A batch that was not committed comes again and is not taken for its own repeat. */
-        const struct sent more = {
-            "bed-4", "{\"time\":\"2026-03-14T10:00:03Z\",\"hr\":75}", T0 + 10, "m9", 0, 0};
+        const struct sent more = {.device = "bed-4",
+                                  .body = "{\"time\":\"2026-03-14T10:00:03Z\",\"hr\":75}",
+                                  .time_us = T0 + 10,
+                                  .mid = "m9"};
 
         CHECK(run_batch(&h, &more, 1, false, &counts) == VG_OK);
         CHECK(run_batch(&h, &more, 1, true, &counts) == VG_OK && counts.normalized == 1);
@@ -704,14 +733,15 @@ static bool read_ward(struct vg_arena *arena, struct vg_slice *device, struct vg
            vg_file_read(arena, VG_SOURCE_DIR "/mappings/ward-fhir.json", 0, fhir, NULL) == VG_OK;
 }
 
+static const char pulse_alone[] =
+    "{\"templateType\":\"CollectionContent\",\"template\":[{\"templateType\":"
+    "\"JsonPathContent\",\"template\":{\"typeName\":\"heartrate\",\"typeMatchExpression\":"
+    "\"$..[?(@hr)]\",\"deviceIdExpression\":\"$.id\",\"timestampExpression\":\"$.time\","
+    "\"values\":[{\"valueName\":\"hr\",\"valueExpression\":\"$.hr\",\"required\":true}]}}]}";
+
 /* The ward's mapping and one that knows the pulse alone: two measurements, or one. */
 static void test_exchange(void)
 {
-    static const char pulse_alone[] =
-        "{\"templateType\":\"CollectionContent\",\"template\":[{\"templateType\":"
-        "\"JsonPathContent\",\"template\":{\"typeName\":\"heartrate\",\"typeMatchExpression\":"
-        "\"$..[?(@hr)]\",\"deviceIdExpression\":\"$.id\",\"timestampExpression\":\"$.time\","
-        "\"values\":[{\"valueName\":\"hr\",\"valueExpression\":\"$.hr\",\"required\":true}]}}]}";
     static const char body[] =
         "{\"id\":\"bed-4\",\"time\":\"2026-03-14T10:00:0%dZ\",\"hr\":72,\"rr\":16}";
     const struct mapping_store_config files = {
@@ -761,6 +791,127 @@ static void test_exchange(void)
     connector_close(h.connector);
     h.connector = NULL;
     mapping_store_close(config.mappings);
+    close_house(&h);
+}
+
+/* ---- whom a sender speaks for ---- */
+
+/* Of gw-1 it was said that it speaks for bed-4, of nobody else anything. */
+static bool may_speak(void *ctx, struct vg_slice sender, struct vg_slice device, bool is_free)
+{
+    (void)ctx;
+    return vg_slice_is(sender, "gw-1") ? vg_slice_is(device, "bed-4") : is_free;
+}
+
+static void test_senders(void)
+{
+#define HL7 "application/hl7-v2+er7"
+#define HEAD "MSH|^~\\&|A||||20260314100000Z||ORU^R01|1|P|2.6\r"
+#define OBX(bed, code) "OBX|1|NM|" code "^^MDC||72|/min|||||R|||20260314100000+0000||||" bed "\r"
+    static const char other[] = "{\"id\":\"bed-4\",\"time\":\"2026-03-14T10:00:00Z\",\"hr\":72}",
+                      third[] = "{\"id\":\"bed-9\",\"time\":\"2026-03-14T10:00:00Z\",\"hr\":72}";
+    static const char said_no[] = "segment 2 (OBX): the sender does not speak for it";
+    static const struct {
+        const char *name;
+        struct sent sent;
+        size_t normalized;
+        const char *reasons;
+    } rows[] = {
+        {"JSON of a sender of whom nothing was said names whom the mapping reads",
+         {.device = "gw-2", .body = other, .time_us = T0},
+         1,
+         ""},
+        {"JSON that names one that its sender speaks for",
+         {.device = "gw-1", .body = other, .time_us = T0},
+         1,
+         ""},
+        {"JSON that names another one",
+         {.device = "gw-1", .body = third, .time_us = T0},
+         0,
+         "connector.sender;"},
+        {"HL7 of a sender of whom nothing was said names nobody else",
+         {.device = "gw-2", .body = HEAD OBX("bed-4", "147842"), .time_us = T0, .ct = HL7},
+         0,
+         "connector.sender;"},
+        {"HL7 that names its sender",
+         {.device = "bed-4", .body = HEAD OBX("bed-4", "147842"), .time_us = T0, .ct = HL7},
+         1,
+         ""},
+        {"HL7 that names one that its sender speaks for",
+         {.device = "gw-1", .body = HEAD OBX("bed-4", "147842"), .time_us = T0, .ct = HL7},
+         1,
+         ""},
+        {"nothing is taken of a message that names another one too",
+         {.device = "gw-1",
+          .body = HEAD OBX("bed-4", "147842") OBX("bed-9", "147842"),
+          .time_us = T0,
+          .ct = HL7},
+         0,
+         "connector.sender;"},
+        {"what the hub has refused",
+         {.device = "gw-1",
+          .body = HEAD OBX("bed-4", "147842"),
+          .time_us = T0,
+          .mid = "m7",
+          .ct = HL7,
+          .refused = said_no},
+         0,
+         "connector.sender;"},
+        {"sent again when its sender may: not a repeat",
+         {.device = "gw-1",
+          .body = HEAD OBX("bed-4", "147842"),
+          .time_us = T0,
+          .mid = "m7",
+          .ct = HL7},
+         1,
+         ""},
+        {"refused, and put back by a person: judged anew",
+         {.device = "gw-1",
+          .body = HEAD OBX("bed-4", "147842"),
+          .time_us = T0,
+          .ct = HL7,
+          .refused = said_no,
+          .replay = "0-1"},
+         1,
+         ""},
+        {"and again refused",
+         {.device = "gw-1",
+          .body = HEAD OBX("bed-9", "147842"),
+          .time_us = T0,
+          .ct = HL7,
+          .refused = said_no,
+          .replay = "0-1"},
+         0,
+         "connector.sender;"},
+    };
+    struct connector_config config = {.device_mapping = "/tmp/none",
+                                      .fhir_mapping = VG_SOURCE_DIR "/mappings/all-fhir.json",
+                                      .may_speak = may_speak};
+    struct counts counts;
+    struct vg_err err = {0};
+    struct house h;
+
+    if (!CHECK(open_house(&h, NULL)))
+        return;
+    config.store = h.store;
+    for (size_t i = 0; i < sizeof(rows) / sizeof(rows[0]); i++) {
+        char path[96];
+
+        CHECK_ROW(rows[i].name);
+        (void)snprintf(path, sizeof(path), "%s/pulse.json", h.dir);
+        CHECK(vg_file_write(path, vg_slice_of(pulse_alone), 0600, &err) == VG_OK);
+        config.device_mapping = rows[i].sent.ct ? VG_SOURCE_DIR "/mappings/hl7-device.json" : path;
+        if (i == 0 || !rows[i].sent.ct != !rows[i - 1].sent.ct) {
+            connector_close(h.connector);
+            h.connector = NULL;
+            if (!CHECK(connector_open(&config, &h.connector, &err) == VG_OK))
+                break;
+        }
+        CHECK(run_batch(&h, &rows[i].sent, 1, true, &counts) == VG_OK);
+        CHECK(counts.normalized == rows[i].normalized);
+        if (!CHECK(strcmp(counts.reasons, rows[i].reasons) == 0))
+            printf("  got %s\n", counts.reasons);
+    }
     close_house(&h);
 }
 
@@ -941,6 +1092,7 @@ int main(void)
     RUN(test_refused_write);
     RUN(test_as_a_stage);
     RUN(test_exchange);
+    RUN(test_senders);
     RUN(test_crash_before_another_mapping);
     return vg_test_report();
 }

@@ -120,6 +120,8 @@ bool dedupe_is_repeat(struct dedupe *d, const struct stream_record *record)
     if (!device)
         return false;
     while (stream_header_next(record->headers, &cursor, &name, &value)) {
+        if (vg_slice_is(name, "refused"))
+            return false; /* its sender was told so, and may send it again when that is mended */
         if (vg_slice_is(name, "mid"))
             mid = value;
         else if (vg_slice_is(name, "dup"))

@@ -155,27 +155,12 @@ static struct vg_slice patient_id(const struct writer *w, struct vg_slice identi
     return best;
 }
 
-/* PV1-3 without empty components at its end: ICU^^5. Empty when nothing is in it. */
-static struct vg_slice location_of(const struct writer *w, struct vg_slice field)
-{
-    struct vg_slice raw = vg_hl7_first(&w->hl7, field);
-
-    while (raw.len && raw.ptr[raw.len - 1] == w->hl7.component)
-        raw.len--;
-    return raw;
-}
-
-/* With ^ between the components, whatever the message has there. */
 static void put_location(struct writer *w, const char *name, struct vg_slice raw)
 {
     if (!is_set(raw))
         return;
     vg_buf_clear(&w->text);
-    for (unsigned i = 1; raw.len; i++) {
-        if (i > 1)
-            vg_buf_put_byte(&w->text, '^');
-        vg_hl7_put_text(&w->hl7, vg_slice_cut(&raw, w->hl7.component), &w->text);
-    }
+    vg_hl7_put_place(&w->hl7, raw, &w->text);
     vg_json_member_string(&w->json, name, vg_buf_slice(&w->text));
 }
 
@@ -213,13 +198,14 @@ static void put_patient(struct writer *w, const struct vg_hl7_segment *pid)
 
 static void put_visit(struct writer *w, const struct vg_hl7_segment *pv1)
 {
-    struct vg_slice place = vg_hl7_field(&w->hl7, pv1, 3);
+    struct vg_slice place = vg_hl7_field(&w->hl7, pv1, 3), location = {0};
 
+    vg_hl7_follow_place(&w->hl7, pv1, &location);
     vg_json_name(&w->json, "visit");
     vg_json_open_object(&w->json);
     put_component(w, "class", vg_hl7_field(&w->hl7, pv1, 2), 1);
     put_component(w, "number", vg_hl7_field(&w->hl7, pv1, 19), 1);
-    put_location(w, "location", location_of(w, place));
+    put_location(w, "location", location);
     put_component(w, "pointOfCare", place, 1);
     put_component(w, "room", place, 2);
     put_component(w, "bed", place, 3);
@@ -498,23 +484,13 @@ static void put_codes(struct writer *w, struct vg_slice field)
                                              : 99);
 }
 
-/* OBX-18, else the bed, else who sends: what stands at the patient. */
 static void put_device(struct writer *w, const struct vg_hl7_segment *segment,
                        const struct group *group)
 {
-    struct vg_slice equipment = vg_hl7_field(&w->hl7, segment, 18);
-    struct vg_slice sender = vg_hl7_field(&w->hl7, &w->hl7.msh, 3);
-
-    if (is_set(component(w, equipment, 1)))
-        put_component(w, "device", equipment, 1);
-    else if (is_set(component(w, equipment, 3)))
-        put_component(w, "device", equipment, 3);
-    else if (is_set(group->location))
-        put_location(w, "device", group->location);
-    else if (is_set(component(w, sender, 2)))
-        put_component(w, "device", sender, 2);
-    else
-        put_component(w, "device", sender, 1);
+    vg_buf_clear(&w->text);
+    vg_hl7_put_device(&w->hl7, segment, group->location, &w->text);
+    if (w->text.len > 0)
+        vg_json_member_string(&w->json, "device", vg_buf_slice(&w->text));
 }
 
 static void put_observation(struct writer *w, const struct vg_hl7_segment *obx,
@@ -550,10 +526,10 @@ static enum vg_status put_observations(struct writer *w, struct vg_err *err)
     while ((st = vg_hl7_next(&w->hl7, &cursor, &segment, err)) == VG_OK) {
         struct vg_slice id = vg_slice_of(segment.id);
 
+        vg_hl7_follow_place(&w->hl7, &segment, &group.location);
         if (vg_slice_is(id, "PID")) {
             group = (struct group){.patient_id = patient_id(w, vg_hl7_field(&w->hl7, &segment, 3))};
         } else if (vg_slice_is(id, "PV1")) {
-            group.location = location_of(w, vg_hl7_field(&w->hl7, &segment, 3));
             group.visit_number = component(w, vg_hl7_field(&w->hl7, &segment, 19), 1);
         } else if (vg_slice_is(id, "OBR")) {
             group.order = component(w, vg_hl7_field(&w->hl7, &segment, 4), 1);

@@ -64,6 +64,7 @@ static const struct refusal refusals[REFUSED_COUNT] = {
     [REFUSED_SENDER] = {"hub.sender", 0, 0},
     [REFUSED_HL7] = {"hub.hl7", 0, 0},
     [REFUSED_HL7_FRAME] = {"hub.hl7_frame", 0, 0},
+    [REFUSED_SPEAKS_FOR] = {"hub.speaks_for", 0, 0},
     [REFUSED_IDLE] = {"hub.idle", 0, 0},
 };
 

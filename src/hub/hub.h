@@ -11,7 +11,9 @@
  * {hub}/{id}/?api-version=...; client id = {id}).
  *
  * An HL7 sender has no password: it is a device of the registry by its certificate (of an authority
- * that the operator names; the common name is the device id), else by its address.
+ * that the operator names; the common name is the device id), else by its address. What its
+ * messages say to come from (a bed, a monitor) must be among what the registry says that it speaks
+ * for.
  */
 #ifndef VG_HUB_HUB_H
 #define VG_HUB_HUB_H
@@ -47,7 +49,8 @@ struct hub_config {
     uint16_t hl7_plain_port;       /* 0 = any free one */
     const char *hl7_processing;    /* MSH-11 that are taken, a letter each; NULL = "P" */
     int64_t hl7_frame_timeout_us;  /* from a frame's first byte to its last; 0 = 30 s */
-    int64_t hl7_idle_us;           /* a silent connection is closed; 0 = 1 h */
+    bool hl7_takes_any_name; /* whom senders speak for is judged elsewhere (a gateway's hub) */
+    int64_t hl7_idle_us;     /* a silent connection is closed; 0 = 1 h */
 };
 
 /* Opens the listeners and starts the threads. `stream` outlives the hub. On failure nothing runs.

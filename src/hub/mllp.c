@@ -9,6 +9,10 @@
  * stored is what stood between the two bytes. Message id: MSH-3, MSH-4 and MSH-10, so that one that
  * comes again counts once (connector/dedupe.h).
  *
+ * FOR WHOM. A message names the monitors or beds that its readings come from. Each must be one that
+ * its sender speaks for (registry.h): else the whole message is answered AE (CE) and stored with
+ * the header `refused`, for the connector to put it to the dead letters.
+ *
  * ACKNOWLEDGING. The answer is made beforehand and leaves when the batch is durable (turn.c).
  * Original mode (MSH-15 and MSH-16 empty): AA, or AR. Enhanced: CA or CR as MSH-15 asks for it (AL,
  * ER, SU; NE: none), then AA or AR as MSH-16 does. When the stream fails nobody is answered and the
@@ -211,8 +215,10 @@ void mllp_begin(struct conn *conn)
 
 struct verdict {
     bool is_taken;
+    bool is_kept;               /* not taken, and stored all the same */
     const char *code, *meaning; /* HL7 table 0357 */
     unsigned field;             /* of MSH; 0 = none in particular */
+    unsigned observation;       /* 1 = the first OBX: whose OBX-18; 0 = none */
     const char *text;
 };
 
@@ -278,6 +284,8 @@ static void put_ack(struct hub *hub, struct vg_buf *out, const struct vg_hl7 *hl
         vg_buf_printf(out, "ERR%c%c", f, f);
         if (verdict->field)
             vg_buf_printf(out, "MSH%c1%c%u", c, c, verdict->field);
+        else if (verdict->observation)
+            vg_buf_printf(out, "OBX%c%u%c18", c, verdict->observation, c);
         vg_buf_printf(out, "%c%s%c%s%cHL70357%cE%c%c%c%c", f, verdict->code, c, verdict->meaning, c,
                       f, f, f, f, f);
         put_words(out, hl7, verdict->text);
@@ -304,14 +312,19 @@ static struct mllp_ack *make_ack(struct hub *hub, const struct vg_hl7 *hl7,
     struct vg_slice accept = vg_hl7_field(hl7, &hl7->msh, 15);
     struct vg_slice application = vg_hl7_field(hl7, &hl7->msh, 16);
     bool is_original = accept.len == 0 && application.len == 0;
+    const char *codes[2] = {"CA", "AA"};
     struct mllp_ack *ack = NULL;
     struct vg_buf out;
 
+    if (!verdict->is_taken) {
+        codes[0] = verdict->is_kept ? "CE" : "CR";
+        codes[1] = verdict->is_kept ? "AE" : "AR";
+    }
     vg_buf_init(&out, 64u << 10);
     if (is_wanted(accept, verdict->is_taken))
-        put_ack(hub, &out, hl7, verdict->is_taken ? "CA" : "CR", verdict);
+        put_ack(hub, &out, hl7, codes[0], verdict);
     if (is_original || is_wanted(application, verdict->is_taken))
-        put_ack(hub, &out, hl7, verdict->is_taken ? "AA" : "AR", verdict);
+        put_ack(hub, &out, hl7, codes[1], verdict);
     if (out.len && vg_buf_ok(&out))
         ack = malloc(sizeof(*ack) + out.len);
     if (ack) {
@@ -338,22 +351,66 @@ void mllp_answer(struct answer *answer, enum vg_status status)
 
 /* ---- messages ---- */
 
-static struct verdict judge(const struct vg_hl7 *hl7, enum vg_status opened,
-                            const struct hub_config *config, struct vg_err *err)
+/* Is every observation that has a value of somebody whom the sender speaks for? */
+static struct verdict judge_names(const struct conn *conn, const struct vg_hl7 *hl7,
+                                  struct vg_err *err)
 {
+    const struct hub_loop *loop = conn->loop;
+    struct verdict verdict = {.is_taken = true};
+    struct vg_hl7_cursor cursor = {0};
+    struct vg_hl7_segment segment;
+    struct vg_slice place = {0};
+    unsigned observation = 0;
+    struct vg_buf name;
+
+    if (loop->hub->config.hl7_takes_any_name)
+        return verdict;
+    vg_buf_init(&name, 0);
+    while (verdict.is_taken && vg_hl7_next(hl7, &cursor, &segment, NULL) == VG_OK) {
+        vg_hl7_follow_place(hl7, &segment, &place);
+        if (strcmp(segment.id, "OBX") != 0)
+            continue;
+        observation++;
+        if (vg_hl7_field(hl7, &segment, 5).len == 0)
+            continue; /* names a part of the monitor, or nothing */
+        vg_buf_clear(&name);
+        vg_hl7_put_device(hl7, &segment, place, &name);
+        if (vg_buf_ok(&name) &&
+            (name.len == 0 || directory_may_speak(loop->directory, vg_slice_of(conn->id),
+                                                  vg_buf_slice(&name), false)))
+            continue;
+        (void)vg_fail(err, VG_REJECT, refusal_of(REFUSED_SPEAKS_FOR)->code, 0,
+                      "segment %u (OBX): the sender does not speak for what its OBX-18, its PV1-3 "
+                      "or MSH-3 names",
+                      segment.number);
+        verdict = (struct verdict){.is_kept = true,
+                                   .code = "204",
+                                   .meaning = "Unknown key identifier",
+                                   .observation = observation,
+                                   .text = err->text};
+    }
+    vg_buf_fini(&name);
+    return verdict;
+}
+
+static struct verdict judge(const struct conn *conn, const struct vg_hl7 *hl7,
+                            enum vg_status opened, struct vg_err *err)
+{
+    const struct hub_config *config = &conn->loop->hub->config;
     static const struct {
         const char *why;
         struct verdict verdict;
     } verdicts[] = {
-        {"hl7.charset", {false, "103", "Table value not found", 18, NULL}},
-        {"hl7.type", {false, "200", "Unsupported message type", 9, NULL}},
-        {"hl7.processing", {false, "202", "Unsupported processing id", 11, NULL}},
-        {"hl7.size", {false, "104", "Value too long", 0, NULL}},
+        {"hl7.charset", {.code = "103", .meaning = "Table value not found", .field = 18}},
+        {"hl7.type", {.code = "200", .meaning = "Unsupported message type", .field = 9}},
+        {"hl7.processing", {.code = "202", .meaning = "Unsupported processing id", .field = 11}},
+        {"hl7.size", {.code = "104", .meaning = "Value too long"}},
     };
-    struct verdict verdict = {false, "100", "Segment sequence error", 0, err->text};
+    struct verdict verdict = {
+        .code = "100", .meaning = "Segment sequence error", .text = err->text};
 
     if (opened == VG_OK && vg_hl7_check_kind(hl7, config->hl7_processing, err) == VG_OK)
-        return (struct verdict){.is_taken = true};
+        return judge_names(conn, hl7, err);
     for (size_t i = 0; i < sizeof(verdicts) / sizeof(verdicts[0]); i++)
         if (strcmp(err->code, verdicts[i].why) == 0) {
             verdict = verdicts[i].verdict;
@@ -362,7 +419,8 @@ static struct verdict judge(const struct vg_hl7 *hl7, enum vg_status opened,
     return verdict;
 }
 
-static struct vg_slice make_headers(struct hub_loop *loop, const struct vg_hl7 *hl7)
+static struct vg_slice make_headers(struct hub_loop *loop, const struct vg_hl7 *hl7,
+                                    const struct verdict *verdict)
 {
     struct vg_buf *headers = &loop->headers;
     struct vg_slice mid;
@@ -375,6 +433,8 @@ static struct vg_slice make_headers(struct hub_loop *loop, const struct vg_hl7 *
                           VG_FMT(echoed(hl7, 4)), VG_FMT(echoed(hl7, 10)));
     if (echoed(hl7, 10).len && mid.ptr && vg_slice_is_utf8(mid))
         stream_header_put(headers, "mid", mid);
+    if (!verdict->is_taken)
+        stream_header_put(headers, "refused", vg_slice_of(verdict->text));
     return vg_buf_slice(headers);
 }
 
@@ -394,7 +454,7 @@ static void take_message(struct conn *conn, struct vg_slice message)
     struct vg_hl7 hl7 = {0};
     struct vg_err err = {0};
     enum vg_status opened = vg_hl7_open(message, &hl7, &err);
-    struct verdict verdict = judge(&hl7, opened, &loop->hub->config, &err);
+    struct verdict verdict = judge(conn, &hl7, opened, &err);
     struct answer answer = {.conn = conn};
 
     if (!hl7.field)
@@ -402,15 +462,19 @@ static void take_message(struct conn *conn, struct vg_slice message)
     answer.ack = make_ack(loop->hub, &hl7, &verdict);
     conn->inflight++;
     conn->refs++;
-    if (verdict.is_taken) {
+    if (!verdict.is_taken) {
+        enum refused why = verdict.is_kept ? REFUSED_SPEAKS_FOR : REFUSED_HL7;
+
+        vg_metric_add(loop->hub->metrics.refused[why], 1);
+        vg_log(VG_LOG_WARN, "hub", refusal_of(why)->code, "%s from %s: %s: %s", conn->id,
+               conn->peer, err.code, err.text);
+    }
+    if (verdict.is_taken || verdict.is_kept) {
         conn->has_published = true;
         vg_metric_add(loop->hub->metrics.messages[3], 1);
-        turn_add(loop, vg_slice_of(conn->id), conn->partition, make_headers(loop, &hl7), message,
-                 answer);
+        turn_add(loop, vg_slice_of(conn->id), conn->partition, make_headers(loop, &hl7, &verdict),
+                 message, answer);
     } else {
-        vg_metric_add(loop->hub->metrics.refused[REFUSED_HL7], 1);
-        vg_log(VG_LOG_WARN, "hub", refusal_of(REFUSED_HL7)->code, "%s from %s: %s: %s", conn->id,
-               conn->peer, err.code, err.text);
         turn_add_refusal(loop, answer);
     }
 }
@@ -418,8 +482,10 @@ static void take_message(struct conn *conn, struct vg_slice message)
 /* Its end has not come and would be too late: the sender is told, if it can be. */
 static void refuse_large(struct conn *conn, struct vg_slice begin)
 {
-    static const struct verdict verdict = {false, "104", "Value too long", 0,
-                                           "the message is larger than hub.payload_bytes_max"};
+    static const struct verdict verdict = {.code = "104",
+                                           .meaning = "Value too long",
+                                           .text =
+                                               "the message is larger than hub.payload_bytes_max"};
     struct mllp_ack *ack;
     struct vg_hl7 hl7 = {0};
     struct vg_err err;

@@ -102,6 +102,8 @@ static void open_all(void)
     CHECK(registry_open(root, &registry, &err) == VG_OK);
     CHECK(registry_add(registry, "mon-1", false, NULL, VG_SLICE("unused-1"), &err) == VG_OK);
     CHECK(registry_add(registry, "mon-2", false, NULL, VG_SLICE("unused-2"), &err) == VG_OK);
+    CHECK(registry_set_speaks_for(registry, "mon-1", "1, A, ICU^*", &err) == VG_OK);
+    CHECK(registry_set_speaks_for(registry, "mon-2", "1", &err) == VG_OK);
     CHECK(stream_open(&(struct stream_config){.dir = dir, .io = &io, .segment_bytes = 8u << 20},
                       &stream, &err) == VG_OK);
     CHECK(vg_tls_make_certificates(root, NULL, &err) == VG_OK);
@@ -515,6 +517,58 @@ static void test_senders(void)
     CHECK(strcmp(ask_over_tls(NULL, MESSAGE("S7", "")), "") == 0);
 }
 
+/* ---- for whom ---- */
+
+#define HEAD(id, rest) "MSH|^~\\&|A||||||ORU^R01|" id "|P|2.6" rest "\r"
+#define SCOPE "does not speak for"
+
+static const struct {
+    const char *name, *message;
+    const char *want; /* in the answer */
+} named[] = {
+    {"a bed of its unit", HEAD("W1", "") "PV1||I|ICU^^5\rOBX|1|NM|1^x^L||72\r", "MSA|AA|W1\r"},
+    {"a bed of another unit", HEAD("W2", "") "PV1||I|WARD^^5\rOBX|1|NM|1^x^L||72\r",
+     "MSA|AE|W2\rERR||OBX^1^18|204^"},
+    {"the second patient's bed",
+     HEAD("W3", "") "PID|||1\rPV1||I|ICU^^5\rOBX|1|NM|1^x^L||72\rPID|||2\rPV1||I|WARD^^1\r"
+                    "OBX|1|NM|1^x^L||72\r",
+     "MSA|AE|W3\rERR||OBX^2^18|204^"},
+    {"equipment of somebody else in a bed of its unit",
+     HEAD("W4", "") "PV1||I|ICU^^5\rOBX|1|NM|1^x^L||72|||||||||||||PUMP-7\r",
+     "MSA|AE|W4\rERR||OBX^1^18|204^"},
+    {"a line without a value names nobody",
+     HEAD("W5", "") "PV1||I|WARD^^5\rOBX|1||69965^x^MDC|1.0.0.0|||||||X\r", "MSA|AA|W5\r"},
+    {"a patient without a bed is not in the bed of the one before",
+     HEAD("W6", "") "PV1||I|WARD^^5\rPID|||2\rOBX|1|NM|1^x^L||72\r", "MSA|AA|W6\r"},
+    {"an escaped separator is what it stands for",
+     HEAD("W7", "") "OBX|1|NM|1^x^L||72|||||||||||||ICU\\S\\9\r", "MSA|AA|W7\r"},
+    {"enhanced: commit error", HEAD("W8", "|||AL|NE") "OBX|1|NM|1^x^L||72|||||||||||||PUMP-7\r",
+     "MSA|CE|W8\rERR||OBX^1^18|204^"},
+};
+
+static void test_whom_a_sender_speaks_for(void)
+{
+    int fd = dial();
+
+    for (size_t i = 0; i < sizeof(named) / sizeof(named[0]); i++) {
+        uint64_t before = raw_count();
+        bool is_taken = strstr(named[i].want, "|AA|") != NULL;
+        struct vg_slice refused;
+        const char *answer;
+
+        CHECK_ROW(named[i].name);
+        send_frame(fd, named[i].message);
+        answer = answer_of(fd);
+        if (!CHECK(strstr(answer, named[i].want) != NULL))
+            printf("  %s\n", answer);
+        CHECK(raw_count() == before + 1); /* kept in any case */
+        refused = stream_header_get(newest().headers, "refused");
+        CHECK(is_taken ? !refused.ptr
+                       : memmem(refused.ptr, refused.len, SCOPE, strlen(SCOPE)) != NULL);
+    }
+    close(fd);
+}
+
 static void test_settings_that_are_wrong(void)
 {
     static const char *const senders[] = {"10.0.0.1",      "10.0.0.1=", "10.0.0.300=a",
@@ -554,6 +608,7 @@ int main(void)
     RUN(test_a_full_disk_answers_nobody_and_loses_nothing);
     RUN(test_many_at_once_are_answered_in_their_order);
     RUN(test_a_half_frame_and_silence_end_a_connection);
+    RUN(test_whom_a_sender_speaks_for);
     RUN(test_senders);
     RUN(test_settings_that_are_wrong);
     stream_consumer_close(consumer);

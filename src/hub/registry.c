@@ -9,9 +9,13 @@
 #include <stdio.h>
 #include <stdlib.h>
 
+#define NAMES_BYTES_MAX 4096
+#define NAMED_BYTES_MAX 512 /* of a device's name in a message */
+
 struct registry {
     sqlite3 *db;
-    sqlite3_stmt *add, *set_enabled, *set_hash, *set_seen, *is_gateway, *list, *version;
+    sqlite3_stmt *add, *set_enabled, *set_hash, *set_seen, *set_speaks_for, *is_gateway, *list,
+        *version;
 };
 
 struct directory {
@@ -19,6 +23,7 @@ struct directory {
     struct registry_device *devices;
     size_t count;
     struct vg_map by_id;
+    struct vg_arena texts;
 };
 
 static const char *const migrations[] = {
@@ -31,6 +36,7 @@ static const char *const migrations[] = {
     " created_us INTEGER NOT NULL,"
     " seen_us INTEGER NOT NULL DEFAULT 0"
     ") STRICT, WITHOUT ROWID;",
+    "ALTER TABLE device ADD COLUMN speaks_for TEXT",
 };
 
 bool registry_id_is_valid(struct vg_slice id)
@@ -68,9 +74,11 @@ enum vg_status registry_open(const char *dir, struct registry **ret_registry, st
         {&registry->set_enabled, "UPDATE device SET is_enabled = ?2 WHERE id = ?1 RETURNING 1"},
         {&registry->set_hash, "UPDATE device SET hash = ?2 WHERE id = ?1 RETURNING 1"},
         {&registry->set_seen, "UPDATE device SET seen_us = ?2 WHERE id = ?1 RETURNING 1"},
+        {&registry->set_speaks_for, "UPDATE device SET speaks_for = ?2 WHERE id = ?1 RETURNING 1"},
         {&registry->is_gateway, "SELECT is_gateway FROM device WHERE id = ?1"},
-        {&registry->list, "SELECT id, hash, is_enabled, is_gateway, through, created_us, seen_us"
-                          " FROM device ORDER BY id"},
+        {&registry->list,
+         "SELECT id, hash, is_enabled, is_gateway, through, created_us, seen_us, speaks_for"
+         " FROM device ORDER BY id"},
         {&registry->version, "PRAGMA data_version"},
     };
 
@@ -97,6 +105,7 @@ void registry_close(struct registry *registry)
     sqlite3_finalize(registry->set_enabled);
     sqlite3_finalize(registry->set_hash);
     sqlite3_finalize(registry->set_seen);
+    sqlite3_finalize(registry->set_speaks_for);
     sqlite3_finalize(registry->is_gateway);
     sqlite3_finalize(registry->list);
     sqlite3_finalize(registry->version);
@@ -186,6 +195,24 @@ enum vg_status registry_set_password(struct registry *registry, const char *id,
     return run_on_device(registry->set_hash, id, err);
 }
 
+enum vg_status registry_set_speaks_for(struct registry *registry, const char *id, const char *names,
+                                       struct vg_err *err)
+{
+    struct vg_slice text = vg_slice_of(names);
+    bool is_right = text.len <= NAMES_BYTES_MAX && vg_slice_is_utf8(text);
+
+    for (size_t i = 0; i < text.len; i++)
+        is_right &= (unsigned char)text.ptr[i] >= ' ';
+    if (!is_right)
+        return vg_fail(err, VG_REJECT, "registry.names", 0,
+                       "expected names with commas between them, at most %d bytes",
+                       NAMES_BYTES_MAX);
+    vg_db_bind_text(registry->set_speaks_for, 1, vg_slice_of(id));
+    if (names)
+        vg_db_bind_text(registry->set_speaks_for, 2, text.len ? text : VG_SLICE(""));
+    return run_on_device(registry->set_speaks_for, id, err);
+}
+
 enum vg_status registry_set_seen(struct registry *registry, const char *id, int64_t seen_us,
                                  struct vg_err *err)
 {
@@ -241,7 +268,11 @@ static bool add_row(struct directory *directory, size_t *capacity, sqlite3_stmt 
     put_text(device->through, sizeof(device->through), vg_db_text(row, 4));
     device->created_us = sqlite3_column_int64(row, 5);
     device->seen_us = sqlite3_column_int64(row, 6);
-    return true;
+    device->speaks_for = NULL;
+    if (sqlite3_column_type(row, 7) == SQLITE_NULL)
+        return true;
+    device->speaks_for = vg_arena_dup(&directory->texts, vg_db_text(row, 7)).ptr;
+    return device->speaks_for != NULL;
 }
 
 enum vg_status registry_directory(struct registry *registry, struct directory **ret_directory,
@@ -255,6 +286,7 @@ enum vg_status registry_directory(struct registry *registry, struct directory **
     if (directory) {
         atomic_init(&directory->refs, 1);
         vg_map_init(&directory->by_id);
+        vg_arena_init(&directory->texts, 0);
     }
     while (has_room && (st = vg_db_step(registry->list, err)) == VG_OK)
         has_room = add_row(directory, &capacity, registry->list);
@@ -284,6 +316,7 @@ void directory_unref(struct directory *directory)
     if (!directory || atomic_fetch_sub_explicit(&directory->refs, 1, memory_order_acq_rel) != 1)
         return;
     vg_map_fini(&directory->by_id, NULL);
+    vg_arena_fini(&directory->texts);
     free(directory->devices);
     free(directory);
 }
@@ -291,6 +324,54 @@ void directory_unref(struct directory *directory)
 const struct registry_device *directory_get(const struct directory *directory, struct vg_slice id)
 {
     return vg_map_get(&directory->by_id, id);
+}
+
+/* `*` stands for any text. Of several the last is tried again and again: not more than len x len
+ * steps. */
+static bool is_like(struct vg_slice pattern, struct vg_slice text)
+{
+    size_t p = 0, t = 0, star = SIZE_MAX, from = 0;
+
+    while (t < text.len) {
+        if (p < pattern.len && pattern.ptr[p] == '*') {
+            star = p++;
+            from = t;
+        } else if (p < pattern.len && pattern.ptr[p] == text.ptr[t]) {
+            p++;
+            t++;
+        } else if (star != SIZE_MAX) {
+            p = star + 1;
+            t = ++from;
+        } else {
+            return false;
+        }
+    }
+    while (p < pattern.len && pattern.ptr[p] == '*')
+        p++;
+    return p == pattern.len;
+}
+
+bool directory_may_speak(const struct directory *directory, struct vg_slice sender,
+                         struct vg_slice device, bool is_free)
+{
+    const struct registry_device *known;
+    struct vg_slice names;
+
+    if (vg_slice_eq(sender, device))
+        return true;
+    known = directory_get(directory, sender);
+    if (!known || !known->speaks_for)
+        return is_free;
+    if (device.len > NAMED_BYTES_MAX)
+        return false;
+    names = vg_slice_of(known->speaks_for);
+    while (names.len) {
+        struct vg_slice one = vg_slice_trim(vg_slice_cut(&names, ','));
+
+        if (one.len && is_like(one, device))
+            return true;
+    }
+    return false;
 }
 
 size_t directory_count(const struct directory *directory)

@@ -19,7 +19,8 @@ struct registry_device {
     bool is_enabled;
     bool is_gateway;
     char through[REGISTRY_ID_MAX + 1]; /* the gateway that may bring its messages; "" = none */
-    int64_t created_us, seen_us;       /* seen_us 0 = never; about a minute coarse */
+    const char *speaks_for;      /* whom else its messages may name; NULL = nothing was said */
+    int64_t created_us, seen_us; /* seen_us 0 = never; about a minute coarse */
 };
 
 /* 1 to 128 of A-Z a-z 0-9 - . _ : @ = $ ! * ' ( ) , so that no id can be a topic filter, a path or
@@ -39,6 +40,10 @@ VG_CHECK enum vg_status registry_add(struct registry *registry, const char *id, 
 /* VG_END: no such device. */
 VG_CHECK enum vg_status registry_set_enabled(struct registry *registry, const char *id,
                                              bool is_enabled, struct vg_err *err);
+/* `names`: patterns with commas between them, in which * stands for any text ("ICU^*, PUMP-7"); ""
+ * = nobody else; NULL = nothing is said. VG_REJECT registry.names. */
+VG_CHECK enum vg_status registry_set_speaks_for(struct registry *registry, const char *id,
+                                                const char *names, struct vg_err *err);
 VG_CHECK enum vg_status registry_set_password(struct registry *registry, const char *id,
                                               struct vg_slice password, struct vg_err *err);
 VG_CHECK enum vg_status registry_set_seen(struct registry *registry, const char *id,
@@ -58,6 +63,10 @@ VG_CHECK enum vg_status registry_directory(struct registry *registry,
 struct directory *directory_ref(struct directory *directory);
 void directory_unref(struct directory *directory); /* NULL is fine */
 const struct registry_device *directory_get(const struct directory *directory, struct vg_slice id);
+/* May a message of `sender` say that it comes from `device`? From itself, always; from another by
+ * its speaks_for. Where nothing was said, or who sends is not known: only with is_free. */
+bool directory_may_speak(const struct directory *directory, struct vg_slice sender,
+                         struct vg_slice device, bool is_free);
 size_t directory_count(const struct directory *directory);
 const struct registry_device *directory_at(const struct directory *directory, size_t index);
 

@@ -96,6 +96,52 @@ static void test_devices(void)
     registry_close(other);
 }
 
+static void test_whom_a_sender_speaks_for(void)
+{
+    static const struct {
+        const char *row, *names, *device;
+        bool want, want_free;
+    } cases[] = {
+        {"itself, where nothing is said", NULL, "gw-7", true, true},
+        {"itself, whatever is said", "", "gw-7", true, true},
+        {"another, where nothing is said", NULL, "bed-4", false, true},
+        {"nobody else", "", "bed-4", false, false},
+        {"by name", "bed-3, bed-4 ,bed-5", "bed-4", true, true},
+        {"a name is not the begin of another", "bed-4", "bed-42", false, false},
+        {"nor its end", "bed-4", "a-bed-4", false, false},
+        {"a unit", "ICU^*", "ICU^^5^EXAMPLE", true, true},
+        {"another unit", "ICU^*", "WARD^ICU^5", false, false},
+        {"a star in the middle", "ICU^*^EXAMPLE", "ICU^^5^EXAMPLE", true, true},
+        {"and what is behind it counts", "ICU^*^EXAMPLE", "ICU^^5^OTHER", false, false},
+        {"two stars that begin wrongly", "*-a*-b", "x-a-a-y-b", true, true},
+        {"a star for nothing", "bed-4*", "bed-4", true, true},
+        {"anybody", "*", "bed-4", true, true},
+        {"empty names are nobody's", " , ,", "", false, false},
+        {"case counts", "icu^*", "ICU^^5", false, false},
+    };
+    struct registry *registry = NULL;
+    struct directory *directory;
+    struct vg_err err = {0};
+
+    CHECK(registry_open(root, &registry, &err) == VG_OK);
+    CHECK(registry_add(registry, "gw-7", false, NULL, VG_SLICE("x"), &err) == VG_OK);
+    for (size_t i = 0; i < sizeof(cases) / sizeof(cases[0]); i++) {
+        struct vg_slice device = vg_slice_of(cases[i].device);
+
+        CHECK_ROW(cases[i].row);
+        directory = NULL;
+        CHECK(registry_set_speaks_for(registry, "gw-7", cases[i].names, &err) == VG_OK);
+        CHECK(registry_directory(registry, &directory, &err) == VG_OK);
+        CHECK(directory_may_speak(directory, VG_SLICE("gw-7"), device, false) == cases[i].want);
+        CHECK(directory_may_speak(directory, VG_SLICE("gw-7"), device, true) == cases[i].want_free);
+        directory_unref(directory);
+    }
+    CHECK_ROW("what is no list");
+    CHECK(registry_set_speaks_for(registry, "gw-7", "a\nb", &err) == VG_REJECT);
+    CHECK(registry_set_speaks_for(registry, "gw-8", "a", &err) == VG_END);
+    registry_close(registry);
+}
+
 int main(void)
 {
     char command[96];
@@ -107,6 +153,7 @@ int main(void)
         return 1;
     RUN(test_ids);
     RUN(test_devices);
+    RUN(test_whom_a_sender_speaks_for);
     (void)snprintf(command, sizeof(command), "rm -rf %s", root);
     if (system(command) != 0)
         return 1;

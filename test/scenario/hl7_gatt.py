@@ -144,6 +144,11 @@ def letters(hub):
     return [json.loads(line) for line in out.splitlines() if line.startswith("{")]
 
 
+def others(hub):
+    """Beside those of whom_it_speaks_for()."""
+    return [x for x in letters(hub) if x["reason"] != "connector.sender" or x["key"] != "monitors"]
+
+
 def monitors(checks, hub, at):
     check = checks.check
     monitor = Monitor(hub)
@@ -169,7 +174,7 @@ def monitors(checks, hub, at):
     check("a time eight zones away is the same instant", found(hub, "p-nc5", BP)[0]["effectiveDateTime"][:19], h.iso(at)[:19])
     check("what is marked as none is nowhere", [len(observations(hub, "p-nc5", SPO2))] +
           [len(observations(hub, "p-xh", code)) for code in (SPO2, BP, TEMP)], [0, 0, 0, 0])
-    check("and is no dead letter", letters(hub), [])
+    check("and is no dead letter", others(hub), [])
 
     check("a message that names another patient is taken", monitor.send(gateway_message(at + 1, "G2", mrn="MRN-p-vsp")), ("CA", "G2"))
     h.wait_for("its dead letter", lambda: [x for x in letters(hub) if x["reason"] == "connector.mismatch"])
@@ -177,6 +182,34 @@ def monitors(checks, hub, at):
     answer = monitor.ask(gateway_message(at).replace("|P|2.6", "|T|2.6").replace("AL|NE", ""))
     check("training is refused", ([s[1] for s in answer if s[0] == "MSA"], [s[3].split("^")[0] for s in answer if s[0] == "ERR"]),
           (["AR"], ["202"]))
+    monitor.close()
+
+
+def whom_it_speaks_for(checks, hub, at):
+    """A sender names the beds and monitors of its own list and no others."""
+    check = checks.check
+    monitor = Monitor(hub)
+
+    def verdict(message):
+        answer = monitor.ask(message)
+        return [s[1] for s in answer if s[0] == "MSA"], [(s[2], s[3].split("^")[0]) for s in answer if s[0] == "ERR"]
+
+    def refused(count):
+        return h.wait_for(f"{count} dead letters of the sender",
+                          lambda: (lambda found: found if len(found) == count else None)(
+                              [x for x in letters(hub) if x["reason"] == "connector.sender"]))
+
+    check("a monitor that it was not given is AE", verdict(device_message(at)), (["AE"], [("OBX^3^18", "204")]))
+    letter = refused(1)[0]
+    check("its dead letter names the sender and has the message", (letter["key"], letter["payload"]), ("monitors", device_message(at)))
+    check("nothing of it is anywhere", observations(hub, "p-vsp", SPO2), [])
+    hub.cli("device", "speaks-for", "monitors", "ICU^*, KC0001, 00A037EX09, 0800EX02")
+    h.wait_for("the hub to know", lambda: verdict(device_message(at)) == (["AA"], []))
+    check("sent again, it is taken", value_of(found(hub, "p-vsp", SPO2)[0]), (97, "%"))
+    count = len([x for x in letters(hub) if x["reason"] == "connector.sender"])
+    other = gateway_message(at, "O1", mrn="").replace("ICU^^5", "WARD^^5").replace("AL|NE", "NE|AL")
+    check("a bed of another unit is AE", verdict(other), (["AE"], [("OBX^1^18", "204")]))
+    refused(count + 1)
     monitor.close()
 
 
@@ -254,15 +287,20 @@ def bluetooth(checks, hub, passwords, at):
                              "Content-Type": "application/hl7-v2+er7"}, port=hub.ports["https"])
     check("HL7 over HTTPS is answered with 204", status, 204)
     h.wait_for("its reading", lambda: 88 in [value_of(o)[0] for o in observations(hub, "p-icu5", HR)])
+    status, _, _ = hub.call("POST", "/devices/bed-1/messages/events", gateway_message(at + 6, "H2", rate=87).encode(),
+                            {"Authorization": "Basic " + base64.b64encode(f"bed-1:{passwords['bed-1']}".encode()).decode(),
+                             "Content-Type": "application/hl7-v2+er7"}, port=hub.ports["https"])
+    check("HL7 over HTTPS for a bed that is not the sender's is stored", status, 204)
+    h.wait_for("its dead letter", lambda: [x for x in letters(hub) if x["reason"] == "connector.sender" and x["key"] == "bed-1"])
     done = h.mosquitto_pub(hub, "bed-1", passwords["bed-1"], json.dumps({"time": h.iso(at), "hr": 71}).encode())
     check("the ward's own JSON beside them", (done.returncode, value_of(found(hub, "p-ward", HR)[0])), (0, (71, "/min")))
-    check("nothing else is a dead letter", [x["reason"] for x in letters(hub)], ["connector.mismatch"])
+    check("nothing else is a dead letter", [x["reason"] for x in others(hub)], ["connector.mismatch", "connector.sender"])
 
 
 def behind_a_gateway(checks, hub, work, at):
     """A monitor that speaks to vigil edge, which keeps and forwards."""
     hub.add_device("gw-1", "--gateway")
-    hub.add_device("far-monitors", "--through", "gw-1")
+    hub.add_device("far-monitors", "--through", "gw-1", "--speaks-for", "ICU^*")
     edge = h.Program(work, "edge", kind="edge", edge__upstream_host="127.0.0.1", edge__upstream_port=hub.ports["mqtts"],
                      edge__gateway="gw-1", edge__password=f"file:{work / 'password-gw-1'}", edge__ca=hub.ca,
                      hl7__port=0, hl7__senders="127.0.0.1=far-monitors")
@@ -309,9 +347,12 @@ def main(checks, work):
     for number, (device, patient) in enumerate((("ICU^^5^EXAMPLE", "p-icu5"), ("0800EX02", "p-vsp"), ("KC0001", "p-nc5"),
                                                 ("00A037EX09", "p-xh"))):
         hub.fhir("PUT", f"/Device/mon-{number}", {**h.device_of(device, patient), "id": f"mon-{number}"})
-    passwords = {device: hub.add_device(device) for device in ("monitors", "belt-1", "bed-1")}
+    passwords = {device: hub.add_device(device, *names) for device, *names in (
+        ("monitors", "--speaks-for", "ICU^*, KC0001, 00A037EX09"), ("belt-1", "--speaks-for", "ICU^^5^EXAMPLE"), ("bed-1",))}
     at = int(time.time()) - 300
 
+    checks.heading("whom a sender speaks for")
+    whom_it_speaks_for(checks, hub, at)
     checks.heading("four kinds of monitors")
     monitors(checks, hub, at)
     checks.heading("kill -9 while a monitor sends")
