@@ -21,7 +21,7 @@
 
 static const char usage[] =
     "usage: vigil fhir [--listen ADDRESS:PORT] [--insecure-no-auth] [--base-url URL] [--data DIR]\n"
-    "       vigil fhir client add NAME --jwks FILE --scope \"system/Observation.rs ...\"\n"
+    "       vigil fhir client add NAME --jwks FILE|URL --scope \"system/Observation.rs ...\"\n"
     "       vigil fhir client remove NAME | list\n"
     "\n"
     "The FHIR R4 service alone, at /fhir. Ready when GET /fhir/metadata answers; SIGTERM ends it.\n"
@@ -180,7 +180,9 @@ static int run_client(struct app_options *options)
     } else if (strcmp(what, "remove") == 0 && name && options->rest_count == 3) {
         st = st == VG_OK ? fhir_client_remove(path, vg_slice_of(name), &err) : st;
     } else if (strcmp(what, "add") == 0 && name && jwks && scope && options->rest_count == 3) {
-        if (st == VG_OK)
+        if (strstr(jwks, "://"))
+            keys = vg_slice_of(jwks);
+        else if (st == VG_OK)
             st = vg_file_read(&options->arena, jwks, 1u << 20, &keys, &err);
         if (st == VG_END)
             st = vg_fail(&err, VG_REJECT, "fhir.jwks", 0, "no such file: %s", jwks);

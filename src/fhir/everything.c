@@ -146,7 +146,8 @@ static void walk_all(struct walk *in, unsigned type, struct vg_slice row)
     if (type == 0 && is_wanted(in, patient))
         walk_type(in, patient, row);
     for (type = type ? type : 1; type <= fhir_type_count() && in->status == VG_OK; type++) {
-        if (type == patient || !is_member(patient, type) || !is_wanted(in, type))
+        if (type == patient || !is_member(patient, type) || !is_wanted(in, type) ||
+            !fhir_access_allows(&in->job->access, 's', type))
             continue;
         if (in->found_count >= in->count) {
             in->next_type = type;

@@ -371,6 +371,7 @@ struct fhir_store {
     /* What stands beside the resources (extra.c); each NULL when it is not wanted. */
     bool needs_token;
     struct fhir_side *side;
+    struct fhir_jwks *jwks; /* as side */
     struct fhir_audit *audit;
     struct fhir_hooks *hooks;
     struct fhir_imports *imports;

@@ -35,7 +35,7 @@ const struct fhir_route fhir_routes[] = {
     {"POST", "T", fhir_run_create, FHIR_BODY_RESOURCE, 'c', "create", NULL},
     {"PUT", "T", fhir_run_conditional_update, FHIR_BODY_RESOURCE, 'u', "update", NULL},
     {"DELETE", "T", fhir_run_conditional_delete, FHIR_BODY_NONE, 'd', "delete", NULL},
-    {"GET", "T/_history", fhir_run_history, FHIR_BODY_NONE, 'r', "history-type", NULL},
+    {"GET", "T/_history", fhir_run_history, FHIR_BODY_NONE, 's', "history-type", NULL},
     {"GET", "T/I", fhir_run_read, FHIR_BODY_NONE, 'r', "read", NULL},
     {"PUT", "T/I", fhir_run_update, FHIR_BODY_RESOURCE, 'u', "update", NULL},
     {"PATCH", "T/I", fhir_run_patch, FHIR_BODY_PATCH, 'u', "patch", NULL},

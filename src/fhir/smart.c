@@ -1,23 +1,19 @@
 /* smart.c -- SMART Backend Services: a program shows who it is and gets a token for five minutes.
  *
- * A client is registered with its public keys (a JWKS) and the scopes it may have. It posts an
- * assertion that it has signed (private_key_jwt, RS384 or ES384) to /fhir/auth/token; each
- * assertion is good once. The token is random; only its SHA-256 is kept, so a copy of the database
- * opens nothing. A client that is removed loses its tokens at once.
- *
- * Why not libjwt here: its 1.x takes PEM keys, a client has a JWK; OpenSSL makes a key from either.
+ * A client is registered with its public keys (a JWKS, or where it is) and the scopes it may have.
+ * It posts an assertion that it has signed (private_key_jwt, RS384 or ES384) to /fhir/auth/token;
+ * each assertion is good once. The token is random; only its SHA-256 is kept, so a copy of the
+ * database opens nothing. A client that is removed loses its tokens at once. The keys are in
+ * jwks.c.
  */
 #include "fhir/smart_int.h"
 
 #include "base/crypto.h"
 #include "base/db.h"
+#include "fhir/jwks_int.h"
 #include "fhir/rest_int.h"
 #include "fhir/side_int.h"
 
-#include <openssl/core_names.h>
-#include <openssl/ecdsa.h>
-#include <openssl/evp.h>
-#include <openssl/param_build.h>
 #include <stdio.h>
 
 #define TOKEN_PREFIX "vgf_"
@@ -26,11 +22,8 @@
 #define ASSERTION_LIFE_US (5 * VG_MINUTE_US)
 #define SKEW_US (30 * VG_SECOND_US) /* clocks differ */
 #define ASSERTION_BYTES_MAX 16384u
-#define P384_BYTES 48u
 
 /* ---- registered clients ---- */
-
-static bool jwks_is_usable(struct vg_arena *arena, struct vg_slice text, const char **ret_why);
 
 enum vg_status fhir_client_put(const char *path, struct vg_slice name, struct vg_slice jwks,
                                struct vg_slice scopes, struct vg_err *err)
@@ -43,7 +36,7 @@ enum vg_status fhir_client_put(const char *path, struct vg_slice name, struct vg
     enum vg_status st;
 
     vg_arena_init(&arena, 0);
-    is_usable = jwks_is_usable(&arena, jwks, &why);
+    is_usable = fhir_jwks_is_usable(&arena, jwks, &why);
     vg_arena_fini(&arena);
     if (!is_usable)
         return vg_fail(err, VG_REJECT, "fhir.jwks", 0, "the key set cannot be used: %s", why);
@@ -98,157 +91,6 @@ enum vg_status fhir_client_list(const char *path, struct vg_buf *out, struct vg_
     }
     fhir_side_close(side);
     return st == VG_END ? VG_OK : st;
-}
-
-/* ---- keys and signatures ---- */
-
-static struct vg_slice base64url_decode(struct vg_arena *arena, struct vg_slice text)
-{
-    size_t padded = (text.len + 3) / 4 * 4;
-    char *copy = vg_arena_alloc(arena, padded + 1);
-
-    if (!copy || text.len == 0)
-        return (struct vg_slice){0};
-    for (size_t i = 0; i < padded; i++) {
-        char c = i < text.len ? text.ptr[i] : '=';
-
-        if (i < text.len && (c == '+' || c == '/' || c == '='))
-            return (struct vg_slice){0};
-        copy[i] = c;
-        if (c == '-')
-            copy[i] = '+';
-        else if (c == '_')
-            copy[i] = '/';
-    }
-    return vg_base64_decode(arena, (struct vg_slice){copy, padded});
-}
-
-static EVP_PKEY *key_make(const char *algorithm, OSSL_PARAM_BLD *build)
-{
-    OSSL_PARAM *params = OSSL_PARAM_BLD_to_param(build);
-    EVP_PKEY_CTX *ctx = EVP_PKEY_CTX_new_from_name(NULL, algorithm, NULL);
-    EVP_PKEY *key = NULL;
-
-    if (!params || !ctx || EVP_PKEY_fromdata_init(ctx) <= 0 ||
-        EVP_PKEY_fromdata(ctx, &key, EVP_PKEY_PUBLIC_KEY, params) <= 0)
-        key = NULL;
-    EVP_PKEY_CTX_free(ctx);
-    OSSL_PARAM_free(params);
-    return key;
-}
-
-static EVP_PKEY *rsa_key(struct vg_arena *arena, const struct vg_json *jwk)
-{
-    struct vg_slice n = base64url_decode(arena, vg_json_get_text(jwk, "n"));
-    struct vg_slice e = base64url_decode(arena, vg_json_get_text(jwk, "e"));
-    OSSL_PARAM_BLD *build = OSSL_PARAM_BLD_new();
-    BIGNUM *modulus = BN_bin2bn((const unsigned char *)n.ptr, (int)n.len, NULL);
-    BIGNUM *exponent = BN_bin2bn((const unsigned char *)e.ptr, (int)e.len, NULL);
-    EVP_PKEY *key = NULL;
-
-    if (n.len >= 256 && n.len <= 1024 && e.len >= 1 && e.len <= 8 && build && modulus && exponent &&
-        OSSL_PARAM_BLD_push_BN(build, OSSL_PKEY_PARAM_RSA_N, modulus) &&
-        OSSL_PARAM_BLD_push_BN(build, OSSL_PKEY_PARAM_RSA_E, exponent))
-        key = key_make("RSA", build);
-    OSSL_PARAM_BLD_free(build);
-    BN_free(modulus);
-    BN_free(exponent);
-    return key;
-}
-
-static EVP_PKEY *ec_key(struct vg_arena *arena, const struct vg_json *jwk)
-{
-    struct vg_slice x = base64url_decode(arena, vg_json_get_text(jwk, "x"));
-    struct vg_slice y = base64url_decode(arena, vg_json_get_text(jwk, "y"));
-    OSSL_PARAM_BLD *build = OSSL_PARAM_BLD_new();
-    unsigned char point[1 + 2 * P384_BYTES] = {4};
-    EVP_PKEY *key = NULL;
-
-    if (vg_slice_is(vg_json_get_text(jwk, "crv"), "P-384") && x.len == P384_BYTES &&
-        y.len == P384_BYTES && build) {
-        memcpy(point + 1, x.ptr, P384_BYTES);
-        memcpy(point + 1 + P384_BYTES, y.ptr, P384_BYTES);
-        if (OSSL_PARAM_BLD_push_utf8_string(build, OSSL_PKEY_PARAM_GROUP_NAME, "secp384r1", 0) &&
-            OSSL_PARAM_BLD_push_octet_string(build, OSSL_PKEY_PARAM_PUB_KEY, point, sizeof(point)))
-            key = key_make("EC", build);
-    }
-    OSSL_PARAM_BLD_free(build);
-    return key;
-}
-
-static EVP_PKEY *key_of(struct vg_arena *arena, const struct vg_json *jwk)
-{
-    struct vg_slice kind = vg_json_get_text(jwk, "kty");
-
-    return vg_slice_is(kind, "RSA")  ? rsa_key(arena, jwk)
-           : vg_slice_is(kind, "EC") ? ec_key(arena, jwk)
-                                     : NULL;
-}
-
-/* JWS has r and s side by side, OpenSSL wants them in DER. */
-static int ecdsa_der(struct vg_slice raw, unsigned char **ret_der)
-{
-    ECDSA_SIG *pair = ECDSA_SIG_new();
-    BIGNUM *r = NULL, *s = NULL;
-    int len = -1;
-
-    *ret_der = NULL;
-    if (raw.len == 2 * (size_t)P384_BYTES && pair) {
-        r = BN_bin2bn((const unsigned char *)raw.ptr, (int)P384_BYTES, NULL);
-        s = BN_bin2bn((const unsigned char *)raw.ptr + P384_BYTES, (int)P384_BYTES, NULL);
-        if (r && s && ECDSA_SIG_set0(pair, r, s)) {
-            r = s = NULL;
-            len = i2d_ECDSA_SIG(pair, ret_der);
-        }
-    }
-    BN_free(r);
-    BN_free(s);
-    ECDSA_SIG_free(pair);
-    return len;
-}
-
-static bool signature_fits(EVP_PKEY *key, bool is_ec, struct vg_slice text,
-                           struct vg_slice signature)
-{
-    EVP_MD_CTX *ctx = EVP_MD_CTX_new();
-    unsigned char *der = NULL;
-    int der_len = is_ec ? ecdsa_der(signature, &der) : 0;
-    const unsigned char *bytes = is_ec ? der : (const unsigned char *)signature.ptr;
-    size_t len = is_ec ? (size_t)(der_len > 0 ? der_len : 0) : signature.len;
-    bool is_fine =
-        ctx && len > 0 && EVP_DigestVerifyInit(ctx, NULL, EVP_sha384(), NULL, key) == 1 &&
-        EVP_DigestVerify(ctx, bytes, len, (const unsigned char *)text.ptr, text.len) == 1;
-
-    OPENSSL_free(der);
-    EVP_MD_CTX_free(ctx);
-    return is_fine;
-}
-
-static bool jwks_is_usable(struct vg_arena *arena, struct vg_slice text, const char **ret_why)
-{
-    struct vg_json *root = NULL;
-    const struct vg_json *keys;
-
-    *ret_why = "it is not JSON with an array \"keys\"";
-    if (vg_json_parse(arena, text, NULL, &root, NULL, NULL) != VG_OK)
-        return false;
-    keys = vg_json_get(root, "keys");
-    if (!vg_json_is(keys, VG_JSON_ARRAY))
-        return false;
-    *ret_why = "no key in it is RSA of 2048 bits and more, or EC on P-384";
-    for (const struct vg_json *one = keys->child; one; one = one->next) {
-        EVP_PKEY *key = key_of(arena, one);
-
-        if (vg_json_get(one, "d")) {
-            *ret_why = "it holds a private key, which must stay with the client";
-            EVP_PKEY_free(key);
-            return false;
-        }
-        EVP_PKEY_free(key);
-        if (key)
-            return true;
-    }
-    return false;
 }
 
 /* ---- assertions ---- */
@@ -326,32 +168,6 @@ static enum vg_status client_find(struct fhir_job *job, struct vg_slice name,
     return st;
 }
 
-/* Whether one of the client's keys has signed it. */
-static bool is_signed(struct vg_arena *arena, const struct vg_json *head, struct vg_slice jwks,
-                      struct vg_slice text, struct vg_slice signature)
-{
-    struct vg_slice kid = vg_json_get_text(head, "kid"), alg = vg_json_get_text(head, "alg");
-    bool is_ec = vg_slice_is(alg, "ES384"), is_fine = false;
-    struct vg_json *root = NULL;
-    const struct vg_json *keys;
-
-    if ((!is_ec && !vg_slice_is(alg, "RS384")) ||
-        vg_json_parse(arena, jwks, NULL, &root, NULL, NULL) != VG_OK)
-        return false;
-    keys = vg_json_get(root, "keys");
-    for (const struct vg_json *one = keys ? keys->child : NULL; one && !is_fine; one = one->next) {
-        struct vg_slice own = vg_json_get_text(one, "kid");
-        EVP_PKEY *key = NULL;
-
-        if (vg_slice_is(vg_json_get_text(one, "kty"), is_ec ? "EC" : "RSA") &&
-            (kid.len == 0 || vg_slice_eq(kid, own)))
-            key = key_of(arena, one);
-        is_fine = key && signature_fits(key, is_ec, text, signature);
-        EVP_PKEY_free(key);
-    }
-    return is_fine;
-}
-
 /* NULL: the assertion is good, and has now been used. Else why not. */
 static const char *assertion_check(struct fhir_job *job, struct vg_slice jwt,
                                    struct assertion *found)
@@ -365,9 +181,9 @@ static const char *assertion_check(struct fhir_job *job, struct vg_slice jwt,
 
     if (jwt.len > ASSERTION_BYTES_MAX)
         return "the assertion is too large";
-    head_text = base64url_decode(arena, vg_slice_cut(&rest, '.'));
-    claims_text = base64url_decode(arena, vg_slice_cut(&rest, '.'));
-    signature = base64url_decode(arena, rest);
+    head_text = fhir_base64url_decode(arena, vg_slice_cut(&rest, '.'));
+    claims_text = fhir_base64url_decode(arena, vg_slice_cut(&rest, '.'));
+    signature = fhir_base64url_decode(arena, rest);
     if (!head_text.len || !claims_text.len || !signature.len ||
         vg_json_parse(arena, head_text, NULL, &head, NULL, NULL) != VG_OK ||
         vg_json_parse(arena, claims_text, NULL, &claims, NULL, NULL) != VG_OK)
@@ -378,7 +194,7 @@ static const char *assertion_check(struct fhir_job *job, struct vg_slice jwt,
         return why;
     st = client_find(job, found->client, &jwks, &found->scopes, &err);
     /* An unknown client and a wrong signature look the same from outside. */
-    if (st != VG_OK || !is_signed(arena, head, jwks, signed_text, signature))
+    if (st != VG_OK || !fhir_jwks_has_signed(job->store, arena, jwks, head, signed_text, signature))
         return "the client is not known, or its signature does not fit";
     st =
         fhir_side_run(job->store->side, "INSERT INTO assertion(client, jti, ends_us) VALUES(?,?,?)",

@@ -8,6 +8,7 @@
 #include "fhir/audit_int.h"
 #include "fhir/engine.h"
 #include "fhir/import_int.h"
+#include "fhir/jwks_int.h"
 #include "fhir/remote_int.h"
 #include "fhir/side_int.h"
 #include "fhir/subscription_int.h"
@@ -30,6 +31,8 @@ static enum vg_status open_beside(struct fhir_store *store, const struct fhir_co
     store->needs_token = config->needs_token;
     if (config->side_path)
         st = fhir_side_open(config->side_path, &store->side, err);
+    if (st == VG_OK && config->side_path)
+        st = fhir_jwks_open(&store->jwks, err);
     if (st == VG_OK && config->audit_path)
         st = fhir_audit_open(store, config->audit_path, &store->audit, err);
     if (st == VG_OK && config->side_path && store->engine->changes)
@@ -103,6 +106,7 @@ void fhir_close(struct fhir_store *store)
     if (store->engine)
         store->engine->close(store->self);
     fhir_side_close(store->side);
+    fhir_jwks_close(store->jwks);
     free((void *)(uintptr_t)store->base_url.ptr);
     free(store->change_counts);
     for (size_t i = 0; i < FHIR_SCRATCH_COUNT; i++)

@@ -4,11 +4,15 @@
 Keys and signatures are made by the openssl program.
 """
 import base64
+import hashlib
+import hmac
+import http.server
 import json
 import os
 import pathlib
 import subprocess
 import sys
+import threading
 import time
 import urllib.parse
 import uuid
@@ -29,8 +33,8 @@ def openssl(*arguments, data=b""):
 class Key:
     """RS384 or ES384, with its JWK."""
 
-    def __init__(self, work, alg):
-        self.alg, self.kid, self.path = alg, alg + "-1", str(work / f"{alg}.pem")
+    def __init__(self, work, alg, name="1"):
+        self.alg, self.kid, self.path = alg, f"{alg}-{name}", str(work / f"{alg}-{name}.pem")
         if alg == "RS384":
             openssl("genpkey", "-algorithm", "RSA", "-pkeyopt", "rsa_keygen_bits:2048", "-out", self.path)
             modulus = bytes.fromhex(openssl("rsa", "-in", self.path, "-noout", "-modulus").decode().strip().split("=")[1])
@@ -56,6 +60,38 @@ class Key:
         claims = {"iss": client, "sub": client, "aud": audience, "exp": int(time.time()) + lifetime_s, "jti": str(uuid.uuid4())} | more
         text = ".".join(b64(json.dumps(part).encode()) for part in (head, claims))
         return text + "." + self.sign(text)
+
+
+class Published:
+    """A key set at an address of loopback; `hits` counts how often it was asked for."""
+
+    def __init__(self, keys):
+        published = self
+
+        class Handler(http.server.BaseHTTPRequestHandler):
+            def do_GET(self):
+                published.hits += 1
+                body = json.dumps({"keys": [key.jwk for key in published.keys]}).encode()
+                self.send_response(200 if published.keys else 500)
+                self.send_header("Content-Length", str(len(body)))
+                self.end_headers()
+                self.wfile.write(body)
+
+            def log_message(self, *_):
+                pass
+
+        self.keys, self.hits = keys, 0
+        self.server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+        threading.Thread(target=self.server.serve_forever, daemon=True).start()
+        self.url = f"http://127.0.0.1:{self.server.server_address[1]}/jwks.json"
+
+
+def confused(key, client, audience):
+    """alg HS256, the secret being the public key, as text: what a library that trusts `alg` takes."""
+    pem = openssl("pkey", "-in", key.path, "-pubout")
+    claims = {"iss": client, "sub": client, "aud": audience, "exp": int(time.time()) + 200, "jti": str(uuid.uuid4())}
+    text = ".".join(b64(json.dumps(part).encode()) for part in ({"alg": "HS256", "kid": key.kid, "typ": "JWT"}, claims))
+    return text + "." + b64(hmac.new(pem, text.encode(), hashlib.sha256).digest())
 
 
 def ask_token(at, assertion, scope, **more):
@@ -109,11 +145,37 @@ def main(checks, work):
             ("valid for too long", rs.assertion("hub", audience, 3600)), ("iss is not sub", rs.assertion("hub", audience, iss="reader")),
             ("somebody else's key", es.assertion("hub", audience)), ("an unknown client", rs.assertion("nobody", audience)),
             ("alg none", rs.assertion("hub", audience, head={"alg": "none"})), ("no jti", rs.assertion("hub", audience, jti="")),
+            ("alg none and no signature", rs.assertion("hub", audience, head={"alg": "none"}).rsplit(".", 1)[0] + "."),
+            ("HS256 with the public key", confused(rs, "hub", audience)), ("ES384 of an RSA key", rs.assertion("hub", audience, head={"alg": "ES384"})),
+            ("RS384 of an EC key", es.assertion("reader", audience, head={"alg": "RS384"})), ("RS256", rs.assertion("hub", audience, head={"alg": "RS256"})),
+            ("the kid of another key", rs.assertion("hub", audience, head={"kid": es.kid})), ("a kid that leads out", rs.assertion("hub", audience, head={"kid": "../../etc/passwd"})),
+            ("a key that it brings along", Key(work, "RS384", "own").assertion("hub", audience, head={"kid": "x", "jwk": rs.jwk, "jku": "http://127.0.0.1:1/"})),
+            ("aud is the base", rs.assertion("hub", at.base)), ("no exp", rs.assertion("hub", audience, exp=None)), ("not yet", rs.assertion("hub", audience, nbf=int(time.time()) + 200)),
             ("changed after signing", rs.assertion("hub", audience)[:-8] + "AAAAAAAA"), ("nonsense", "a.b.c")):
         answer = ask_token(at, assertion, "system/*.rs")
         row(name, (answer.status, answer.json["error"]), (401, "invalid_client"))
     row("no scope that may be had", ask_token(at, es.assertion("reader", audience), "system/Flag.rs").json["error"], "invalid_scope")
     row("another grant", ask_token(at, rs.assertion("hub", audience), "system/*.rs", grant_type="password").json["error"], "unsupported_grant_type")
+
+    checks.heading("keys by their address")
+    first, second = Key(work, "RS384", "first"), Key(work, "ES384", "second")
+    published = Published([first])
+    client("add", "afar", "--jwks", published.url, "--scope", "system/Observation.rs")
+    for name, url in (("http elsewhere", "http://keys.example.org/jwks"), ("no address", "https://"), ("another scheme", "ftp://127.0.0.1/x"),
+                      ("with a name in it", "http://127.0.0.1@keys.example.org/")):
+        row("refused: " + name, subprocess.run([h.program(), "fhir", "client", "add", "bad", "--jwks", url, "--scope", "system/*.read", "--data", str(data)],
+                                               capture_output=True, check=False).returncode, 1)
+
+    def afar(key):
+        return ask_token(at, key.assertion("afar", audience), "system/Observation.rs").status
+
+    row("the published key", (afar(first), afar(first), published.hits), (200, 200, 1))
+    row("another key is not taken, and asked for once", (afar(second), afar(second), published.hits), lambda f: f[:2] == (401, 401) and f[2] <= 2)
+    published.keys = [second]
+    h.wait_for("the new key is known", lambda: afar(second) == 200, 30)
+    row("the one before is worth nothing", afar(first), 401)
+    published.keys = []
+    row("a set that does not come leaves the last one", afar(second), 200)
 
     checks.heading("scopes")
     flag = {"resourceType": "Flag", "id": "f1", "status": "active", "code": {"text": "x"}, "subject": {"reference": "Patient/p1"}}
@@ -132,12 +194,43 @@ def main(checks, work):
                 "GET", "/Observation?_id=o1&_include=Observation:device&_include=Observation:patient", **reader).json["entry"]], ["Observation", "Patient"]),
             ("_has of another type", at("GET", "/Patient?_has:Flag:patient:status=active", **reader).status, 403),
             ("a chain into another type", at("GET", "/Observation?device.identifier=x", **reader).status, 403),
+            ("a chain of two into another type", at("GET", "/Observation?patient.organization.name=x", **reader).status, 403),
+            ("going on from what may not be seen", at("GET", "/Observation?_id=o1&_include=Observation:device&_include:iterate=Device:patient", **reader).status, 403),
+            ("a condition in an operation", at("GET", "/Observation/$lastn?patient=p1&code=x&device.identifier=y", **reader).status, 403),
             ("_revinclude leaves out", len(at("GET", "/Patient?_id=p1&_revinclude=Flag:patient", **reader).json["entry"]), 1),
             ("$everything leaves out", {e["resource"]["resourceType"] for e in at("GET", "/Patient/p1/$everything", **reader).json["entry"]}, {"Patient", "Observation"}),
             ("each entry of a batch", [e["response"]["status"][:3] for e in at("POST", "", bundle, **reader).json["entry"]], ["200", "403", "403", "403"]),
             ("a transaction with one that is forbidden", at("POST", "", bundle | {"type": "transaction"}, **reader).status, 403),
             ("$import", at("POST", "/$import", {"resourceType": "Parameters", "parameter": [{"name": "input", "part": [
                 {"name": "type", "valueCode": "Patient"}, {"name": "url", "valueUri": "file:x.ndjson"}]}]}, **reader).status, 403)):
+        row(name, found, want)
+
+    register("writer", rs, "system/Observation.cu system/Patient.read system/Device.write")
+    tokens = {}
+    for scope in ("system/Observation.cu", "system/Observation.cu system/Patient.s", "system/Observation.r", "system/*.read", "system/*.write", "system/Device.d"):
+        tokens[scope] = {"Authorization": "Bearer " + ask_token(at, rs.assertion("hub" if "*" in scope or ".r" in scope else "writer", audience), scope).json["access_token"]}
+    by_mrn = pulse(value=5) | {"subject": {"reference": "Patient?identifier=urn:mrn|p1"}}
+
+    def transact(scope, *entries):
+        return at("POST", "", {"resourceType": "Bundle", "type": "transaction", "entry": [
+            {"request": {"method": m, "url": u}} | ({"resource": r} if r else {}) for m, u, r in entries]}, **tokens[scope])
+
+    for name, found, want in (
+            ("a conditional reference needs s of where it leads", (transact("system/Observation.cu", ("POST", "Observation", by_mrn)).status,
+                                                                   transact("system/Observation.cu system/Patient.s", ("POST", "Observation", by_mrn)).status), (403, 200)),
+            ("c and u without r", (at.put(pulse("cu", value=6), **tokens["system/Observation.cu"]).status, at("GET", "/Observation/cu", **tokens["system/Observation.cu"]).status,
+                                   at("GET", "/Observation?patient=p1", **tokens["system/Observation.cu"]).status,
+                                   at("DELETE", "/Observation/cu", **tokens["system/Observation.cu"]).status), (201, 403, 403, 403)),
+            ("r without s reads and its history, and does not search", [at("GET", "/Observation" + p, **tokens["system/Observation.r"]).status for p in
+                                                                        ("/cu", "/cu/_history", "/cu/_history/1", "?patient=p1", "/_history", "/$lastn?patient=p1&code=8867-4")],
+             [200, 200, 200, 403, 403, 403]),
+            ("read is r and s", [at("GET", "/Observation" + p, **tokens["system/*.read"]).status for p in ("/cu", "?patient=p1", "/_history")], [200, 200, 200]),
+            ("write is c, u and d", (at.put(pulse("w"), **tokens["system/*.write"]).status, at("DELETE", "/Observation/w", **tokens["system/*.write"]).status,
+                                     at("GET", "/Observation/w", **tokens["system/*.write"]).status), (201, 204, 403)),
+            ("a write in a transaction that reads", transact("system/*.write", ("PUT", "Flag/f2", flag | {"id": "f2"}), ("GET", "Flag/f1", None)).status, 403),
+            ("and nothing of it is there", at("GET", "/Flag/f2", **hub).status, 404),
+            ("a conditional delete needs s", at("DELETE", "/Device?identifier=x", **tokens["system/Device.d"]).status, 403),
+            ("a conditional create needs s", at("POST", "/Observation", pulse(), If_None_Exist="identifier=x", **tokens["system/Observation.cu"]).status, 403)):
         row(name, found, want)
 
     token = ask_token(at, es.assertion("listener", audience), "system/Subscription.cruds system/Observation.rs").json["access_token"]
