@@ -1,10 +1,11 @@
 /* enrich.c -- the stage that merges the Patient into each measurement.
  *
  * Of each patient a few pieces of ready JSON are kept: who it is, where the patient lies, which
- * oxygen scale is ordered. All is forgotten when a Patient, Encounter or Location has changed.
- * Flags change with every alert, so for them only the patients are asked anew whose Flags have
- * changed since the last batch; a Flag that was deleted (not: made inactive) shows in no such
- * search, so every answer is asked again after FLAG_RECHECK_US if any Flag has changed.
+ * oxygen scale is ordered. All are asked for anew when a Patient, Encounter or Location has
+ * changed; while the FHIR server is away, what was known last goes on. Flags change with every
+ * alert, so for them only the patients are asked anew whose Flags have changed since the last
+ * batch; a Flag that was deleted (not: made inactive) shows in no such search, so every answer is
+ * asked again after FLAG_RECHECK_US if any Flag has changed.
  *
  * The oxygen scale is 2 only where an active Flag orders it; it is never inferred.
  *
@@ -34,9 +35,9 @@ struct patient {
     char birth_date[11]; /* "" = not known */
     int64_t birth_us;
     int oxygen_scale;
-    bool is_flag_stale;
-    int64_t flag_asked_us; /* monotonic */
-    uint64_t flag_changes; /* change count of Flag when it was asked */
+    bool is_stale, is_flag_stale; /* to be asked for anew: all of it; the scale */
+    int64_t flag_asked_us;        /* monotonic */
+    uint64_t flag_changes;        /* change count of Flag when it was asked */
 };
 
 struct enrich {
@@ -291,23 +292,13 @@ static bool is_away(enum vg_status st, const struct vg_err *err)
     return st == VG_RETRY && err && err->code && strcmp(err->code, "fhir.away") == 0;
 }
 
-/* The patient as known now. VG_REJECT enrich.patient: cannot be read. */
-static enum vg_status find_patient(struct enrich *e, struct vg_slice id, struct patient **ret,
-                                   struct vg_err *err)
+static enum vg_status ask_patient(struct enrich *e, struct vg_slice id, struct patient **ret,
+                                  struct vg_err *err)
 {
-    struct patient *p = vg_map_get(&e->patients, id);
+    struct patient *p;
     struct vg_json *json;
-    enum vg_status st;
-    bool ok = false;
+    enum vg_status st = read_resource(e, "Patient", id, &json, err);
 
-    *ret = p;
-    if (p) {
-        if (p->flag_changes != e->flag_changes && vg_mono_us() - p->flag_asked_us > FLAG_RECHECK_US)
-            p->is_flag_stale = true;
-        st = p->is_flag_stale ? ask_flags(e, p, id, err) : VG_OK;
-        return is_away(st, err) ? VG_OK : st;
-    }
-    st = read_resource(e, "Patient", id, &json, err);
     if (st == VG_END || st == VG_REJECT)
         return vg_fail(err, VG_REJECT, "enrich.patient", 0, "Patient/%.*s cannot be read",
                        VG_FMT(id));
@@ -324,16 +315,41 @@ static enum vg_status find_patient(struct enrich *e, struct vg_slice id, struct 
         st = ask_flags(e, p, id, err);
     if (st == VG_OK && !vg_buf_ok(&p->text))
         st = vg_fail(err, VG_REJECT, "enrich.patient", 0, "Patient/%.*s is too large", VG_FMT(id));
-    if (st == VG_OK) {
-        (void)vg_map_put(&e->patients, id, p, &ok);
-        if (!ok)
-            st = vg_fail(err, VG_RETRY, "enrich.memory", 0, "no memory for a patient");
-    }
     if (st != VG_OK) {
         free_patient(p);
         return st;
     }
     *ret = p;
+    return VG_OK;
+}
+
+/* The patient as known now; while the server is away, as known last. VG_REJECT enrich.patient:
+ * cannot be read. */
+static enum vg_status find_patient(struct enrich *e, struct vg_slice id, struct patient **ret,
+                                   struct vg_err *err)
+{
+    struct patient *p = vg_map_get(&e->patients, id), *made = NULL, *before;
+    enum vg_status st;
+    bool ok = false;
+
+    *ret = p;
+    if (p && !p->is_stale) {
+        if (p->flag_changes != e->flag_changes && vg_mono_us() - p->flag_asked_us > FLAG_RECHECK_US)
+            p->is_flag_stale = true;
+        st = p->is_flag_stale ? ask_flags(e, p, id, err) : VG_OK;
+        return is_away(st, err) ? VG_OK : st;
+    }
+    st = ask_patient(e, id, &made, err);
+    if (st != VG_OK)
+        return p && is_away(st, err) ? VG_OK : st;
+    before = vg_map_put(&e->patients, id, made, &ok);
+    if (!ok) {
+        free_patient(made);
+        return vg_fail(err, VG_RETRY, "enrich.memory", 0, "no memory for a patient");
+    }
+    if (before)
+        free_patient(before);
+    *ret = made;
     return VG_OK;
 }
 
@@ -345,14 +361,18 @@ static void forget_all(struct enrich *e)
     vg_map_init(&e->patients);
 }
 
-static void mark_all_flags(struct enrich *e)
+static void mark_all(struct enrich *e, bool only_flags)
 {
     struct vg_slice key;
     size_t cursor = 0;
     void *value;
 
-    while (vg_map_next(&e->patients, &cursor, &key, &value))
-        ((struct patient *)value)->is_flag_stale = true;
+    while (vg_map_next(&e->patients, &cursor, &key, &value)) {
+        struct patient *p = value;
+
+        p->is_stale |= !only_flags;
+        p->is_flag_stale = true;
+    }
 }
 
 /* Marks the patients whose Flags have changed since the last look. */
@@ -371,7 +391,7 @@ static enum vg_status look_for_flags(struct enrich *e, struct vg_err *err)
     if (st == VG_RETRY || st == VG_FATAL)
         return st;
     if (st == VG_REJECT || results.has_more)
-        mark_all_flags(e);
+        mark_all(e, true);
     for (size_t i = 0; st == VG_OK && i < results.match_count; i++) {
         const struct fhir_resource *flag = &results.resources[i];
         struct patient *p;
@@ -391,7 +411,7 @@ static enum vg_status look_for_flags(struct enrich *e, struct vg_err *err)
 static enum vg_status look_for_changes(struct enrich *e, struct vg_err *err)
 {
     uint64_t flag_changes = fhir_change_count(e->config.store, "Flag");
-    bool is_same = e->patients.count <= PATIENTS_MAX;
+    bool is_same = true;
 
     for (int i = 0; i < WATCHED_COUNT; i++) {
         uint64_t changes = fhir_change_count(e->config.store, watched[i]);
@@ -399,8 +419,10 @@ static enum vg_status look_for_changes(struct enrich *e, struct vg_err *err)
         is_same &= changes == e->changes[i];
         e->changes[i] = changes;
     }
-    if (!is_same)
+    if (e->patients.count > PATIENTS_MAX)
         forget_all(e);
+    else if (!is_same)
+        mark_all(e, false);
     if (flag_changes == e->flag_changes)
         return VG_OK;
     if (e->patients.count > 0) {
