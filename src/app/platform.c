@@ -225,6 +225,7 @@ static enum vg_status open_lane(struct platform *p, uint32_t partition, struct v
         .store = p->fhir,
         .partition = partition,
         .dedupe_size = (uint32_t)s->hub_inflight_max,
+        .identity_age_us = s->connector_identity_age_us,
         .may_speak = speakers_may,
         .may_speak_ctx = p->speakers,
         .zone = s->connector_zone,

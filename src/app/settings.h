@@ -28,6 +28,7 @@ struct settings {
 
     const char *connector_device_mapping, *connector_fhir_mapping, *connector_identity,
         *connector_device_system, *connector_compat, *connector_zone;
+    int64_t connector_identity_age_us;
 
     const char *fhir_engine, *fhir_import_dir, *fhir_subscription_hosts;
     bool fhir_audit;

@@ -16,6 +16,11 @@
  * with, whichever is active by now: that one is noted on disk before its first effect, and counts
  * for what was in the journal when this process began, one batch's length of it at most.
  *
+ * Whose reading it is has an age: while a FHIR server elsewhere is away, somebody may put a device
+ * on another patient there. Beyond identity_age_us a batch waits in the journal: a late reading is
+ * bad, one on the wrong patient is worse. Once the server has told what changed, the Device's
+ * history decides (identity.c).
+ *
  * What is wrong with one message is its dead letter and nobody else's: a refused write is taken out
  * and the rest is written.
  *
@@ -649,6 +654,18 @@ static enum vg_status take_mapping(struct connector *c, const struct stream_batc
     return st;
 }
 
+static enum vg_status check_age(const struct connector *c, struct vg_err *err)
+{
+    int64_t age_us = c->config.identity_age_us;
+
+    if (age_us == 0 || vg_mono_us() - fhir_counted_us(c->config.store) <= age_us)
+        return VG_OK;
+    return vg_fail(err, VG_RETRY, "connector.unconfirmed", 0,
+                   "the FHIR server has not said for more than %lld s whose the devices are: their "
+                   "readings wait, none is lost",
+                   (long long)(age_us / VG_SECOND_US));
+}
+
 static enum vg_status connector_process(void *self, const struct stream_batch *batch,
                                         struct stream_out *out, struct vg_err *err)
 {
@@ -658,7 +675,9 @@ static enum vg_status connector_process(void *self, const struct stream_batch *b
 
     if (!grow_messages(c, batch->count))
         return vg_fail(err, VG_RETRY, "connector.memory", 0, "no memory for a batch");
-    st = take_mapping(c, batch, err);
+    st = check_age(c, err);
+    if (st == VG_OK)
+        st = take_mapping(c, batch, err);
     if (st != VG_OK)
         return st;
     c->batch_count = batch->count;

@@ -42,6 +42,8 @@ struct connector_config {
      * yes, where nothing was said about the sender. NULL: always. The stage's thread. */
     bool (*may_speak)(void *ctx, struct vg_slice sender, struct vg_slice device, bool is_free);
     void *may_speak_ctx;
+    int64_t identity_age_us;    /* without news from the FHIR service for longer, batches wait; 0 =
+                                   never */
     uint32_t dedupe_size;       /* messages remembered for each device; 0 = 256 */
     const char *zone;           /* of times without one (connector/zone.h); NULL or "" = refused */
     const char *hl7_processing; /* HL7 MSH-11 that are taken, a letter each; NULL = "P" */

@@ -293,6 +293,7 @@ enum vg_status remote_open(const struct fhir_config *config, struct fhir_store *
     vg_map_init(&r->known[0]);
     vg_map_init(&r->known[1]);
     make_metrics(r);
+    atomic_init(&r->counted_us, vg_mono_us()); /* nobody knows anything older */
     r->watched_us = calloc(fhir_type_count() + 1, sizeof(*r->watched_us));
     r->swept_us = vg_mono_us();
     if (!r->watched_us)

@@ -137,6 +137,11 @@ VG_CHECK enum vg_status fhir_lastn(struct fhir_store *store, struct vg_slice que
 /* Grows whenever a resource of this type changes: caches compare it. Cheap, any thread. */
 uint64_t fhir_change_count(struct fhir_store *store, const char *type);
 
+/* Monotonic time before which every change has been counted: now, of an embedded store; of a remote
+ * one when its server was last asked for changes and answered, or the store was opened. Cheap, any
+ * thread. */
+int64_t fhir_counted_us(struct fhir_store *store);
+
 /* "" while all is well; else why reads wait or writes are kept back ("waiting for FHIR server …").
  * Any thread. */
 void fhir_trouble(struct fhir_store *store, char out[static 256]);

@@ -65,10 +65,11 @@ struct fhir_remote {
     char away_text[200];
     int64_t away_tries, probe_at_us; /* monotonic */
     struct remote_capability capability;
-    struct vg_map known[2]; /* "Type/id" -> struct remote_known; the younger generation first */
-    int64_t *watched_us;    /* by type: server time seen; 0 = nobody has asked, -1 = asked */
-    int64_t swept_us;       /* monotonic: caches were last told to forget, for servers without
-                               history */
+    struct vg_map known[2];     /* "Type/id" -> struct remote_known; the younger generation first */
+    int64_t *watched_us;        /* by type: server time seen; 0 = nobody has asked, -1 = asked */
+    _Atomic int64_t counted_us; /* monotonic: begin of the last look at all of them */
+    int64_t swept_us;           /* monotonic: caches were last told to forget, for servers without
+                                   history */
 
     /* the maintenance thread's own */
     int64_t stuck_seq, stuck_since_us; /* the row in the spool over which the server fails */

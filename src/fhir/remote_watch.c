@@ -8,6 +8,8 @@
  * Times are the server's: they are taken from the resources and, at the start, from its Date. Each
  * look goes back OVERLAP_US, for transactions that are seen later than they are stamped.
  *
+ * How old that knowledge is tells fhir_counted_us(): while the server is away it grows old.
+ *
  * A server without type history does not tell what was deleted, so that every SWEEP_US the caches
  * are told to forget all.
  */
@@ -97,9 +99,15 @@ static enum vg_status look(struct fhir_remote *r, unsigned type, bool has_histor
     return st == VG_END ? VG_OK : st;
 }
 
+int64_t fhir_counted_us(struct fhir_store *store)
+{
+    return store->remote ? atomic_load(&store->remote->counted_us) : vg_mono_us();
+}
+
 void remote_watch(struct fhir_remote *r)
 {
-    bool sweeps = vg_mono_us() - r->swept_us > SWEEP_US;
+    int64_t begin_us = vg_mono_us();
+    bool sweeps = begin_us - r->swept_us > SWEEP_US;
 
     if (sweeps)
         r->swept_us = vg_mono_us();
@@ -128,4 +136,5 @@ void remote_watch(struct fhir_remote *r)
         if (has_changed || (sweeps && !has_history))
             atomic_fetch_add(&r->store->change_counts[type], 1);
     }
+    atomic_store(&r->counted_us, begin_us);
 }

@@ -59,9 +59,9 @@ class Foreign:
     def control(self, **what):
         return self.call("POST", self.url.replace("/fhir", "/control"), what)
 
-    def call(self, method, url, body=None):
+    def call(self, method, url, body=None, **headers):
         request = urllib.request.Request(url, method=method, data=None if body is None else json.dumps(body).encode(),
-                                         headers={"Content-Type": "application/fhir+json", "Cache-Control": "no-cache"})
+                                         headers={"Content-Type": "application/fhir+json", "Cache-Control": "no-cache", **headers})
         with urllib.request.urlopen(request, timeout=30) as answer:
             text = answer.read()
         return json.loads(text) if text else None
@@ -130,6 +130,40 @@ def payload(at, reading):
 
 def troubles_of(hub):
     return {trouble["area"]: trouble["text"] for trouble in json.loads(hub.call("GET", "/api/health")[2])["troubles"]}
+
+
+def moved_during_a_cut(checks, hub, far, send, sent):
+    """Somebody puts the device on another patient while we cannot hear the server: what comes meanwhile waits."""
+    check = checks.check
+
+    def at(patient):
+        return sorted(one["effectiveDateTime"] for one in far.search(f"Observation?patient=Patient/{patient}&code=8867-4&_count=200"))
+
+    checks.heading("a device is moved while the way to the server is cut")
+    hub.stop()
+    hub.settings["connector.identity_age"] = "2s"
+    hub.start(60)
+    send(ILL)
+    h.wait_for("its reading, while all is well", lambda: h.iso(sent[-1]) in at("p-sick"))
+    before = {patient: at(patient) for patient in ("p-sick", "p-next")}
+    far.go_away()
+    h.wait_for("health says so", lambda: "fhir" in troubles_of(hub))
+    time.sleep(3)  # the age that is allowed, and more
+    send(ILL)
+    unsure = sent.pop()
+    h.wait_for("the readings wait", lambda: "connector.unconfirmed" in troubles_of(hub).get("connector", ""))
+    time.sleep(0.01)  # a server's times have milliseconds
+    far.call("PUT", far.url + "/Device/dev-bed-1", h.device_of("bed-1", "p-next"), **{"x-inside": "1"})
+    time.sleep(0.01)
+    send(VERY_ILL)
+    moved = sent.pop()
+    check("nobody has them yet", hub.care("SELECT max(time_us) AS t FROM reading")[0]["t"], lambda t: t < round(unsure * 1000) * 1000)
+    count = len(hub.letters())
+    far.come_back()
+    h.wait_for("the reading after the move at the next patient", lambda: at("p-next") == sorted([*before["p-next"], h.iso(moved)]), 60)
+    check("nothing more at the one before", at("p-sick"), before["p-sick"])
+    letters = h.wait_for("the dead letter of the reading before it", lambda: hub.letters()[count:])
+    check("by its reason", [letter["reason"] for letter in letters], ["connector.relinked"])
 
 
 def test_platform(checks, work, far):
@@ -220,6 +254,7 @@ def test_platform(checks, work, far):
         h.wait_for("the reading behind it", all_there)
         letter = h.wait_for("the dead letter", hub.letters)[0]
         check("with what the server said", letter["text"], lambda text: "is not wanted here" in text)
+        moved_during_a_cut(checks, hub, far, send, sent)
     check("no secret and no name in the log", [w for w in ("Foreignmadeup", password) if w in hub.log()], [])
     hub.stop()
 

@@ -10,7 +10,7 @@
 // POST /control sets, beside /fhir:
 //   {"clear":true}                        everything forgotten
 //   {"chaos":{"rate":0.2,"kinds":["409","412","429","503","500","reset","reset-after","slow"],"seed":1}}
-//   {"down":true}                         every request is answered 503
+//   {"down":true}                         every request is answered 503, but those with header x-inside
 //   {"strict":true}                       a reference to what is not there is refused (409, as Blaze does)
 //   {"refuse":"text"}                     a resource whose text holds this is refused (422)
 // GET /control answers what has been counted: {"requests":…,"faults":…,"created":{"Type/id":count}}
@@ -253,7 +253,7 @@ export async function startServer({ port = 0 } = {}) {
             return send(res, 200, counted);
         }
         counted.requests++;
-        if (control.down) {
+        if (control.down && !req.headers['x-inside']) {
             return send(res, 503, outcome('transient', 'away'));
         }
         const kind = url.pathname === '/fhir/metadata' ? null : fault();
