@@ -102,6 +102,44 @@ const find = (id) => rows.find((r) => r.patientId === id);
 const mapping = (name) => readFileSync(join(dist, `../../mappings/ward-${name}.json`), 'utf8');
 const MAPPINGS = { version: 'c54d58882c78b40a', device: mapping('device'), fhir: mapping('fhir') };
 
+const shipped = (name, file) => JSON.parse(readFileSync(join(dist, `../../models/${name}/${file}.json`), 'utf8'));
+const MODELS = ['mortality-icu', 'sepsis-full', 'sepsis-vitals'].map((name) => {
+  const card = shipped(name, 'card');
+  return { folder: name, mode: name === 'sepsis-vitals' ? 'show' : 'silent', name, version: card.version, digest: '1f0cbe1234567890', engine: 'xgboost', thresholds: { medium: card.thresholds.medium.probability, high: card.thresholds.high.probability }, card };
+});
+MODELS.push({ folder: 'sepsis-new', mode: 'absent', trouble: 'card.json cannot be read: no file' });
+// Made up, but for the names and the curves: drift in pulse and temperature, outcomes for one model.
+function watched(name) {
+  const model = MODELS.find((m) => m.name === name);
+  if (!model) return null;
+  const reference = shipped(name, 'reference');
+  if (name === 'mortality-icu') return { name, curves: reference.curves };
+  const isMain = name === 'sepsis-vitals';
+  const levelOf = (v) => (v >= 0.25 ? 'drift' : v >= 0.1 ? 'watch' : 'ok');
+  const items = reference.features.map((f, i) => {
+    const group = f.name.split('_')[0];
+    const psi = isMain ? (group === 'pulse' ? 0.9 : group === 'temperature' ? 0.18 : group === 'spo2' ? 0.12 : 0.03) * (0.3 + 0.7 * ((i * 37) % 10) / 9) : 0.02;
+    return { name: f.name, group, what: f.name.replaceAll('_', ' '), psi, missingPsi: psi / 3, level: levelOf(psi), missing: Math.min(1, f.missing + psi / 4), missingBefore: f.missing };
+  });
+  const count = (l) => items.filter((i) => i.level === l).length;
+  const now = Date.now();
+  const days = [...Array(8)].map((_, i) => ({ day: iso(Math.floor(now / 864e5 - 7 + i) * 864e5), hours: 820, medium: [9.1, 8.4, 11.2, 9.9, 14.6, 19.3, 17.8, 18.2][i], high: [2, 3, 2, 4, 5, 6, 5, 7][i], mean: 0.019 }));
+  const runs = [...Array(24)].map((_, i) => ({ time: iso(now - (24 - i) * 864e5), version: model.version, worst: 0.05 + (i > 15 ? (i - 15) * 0.09 : 0.01 * (i % 3)), watch: 0, drift: 0, probabilityPsi: 0.02 + (i > 17 ? (i - 17) * 0.03 : 0), mean: 0.02, medium: 10, expectedToObserved: 1 }));
+  const p = reference.probabilities;
+  return {
+    name, curves: reference.curves,
+    result: {
+      version: model.version, time: iso(now - 3 * 3600_000), from: iso(now - 7 * 864e5), isWhole: true, hoursNeeded: 500, patientsNeeded: 20, hours: 6240, patients: 148, oneIn: 1,
+      features: { state: isMain ? 'ok' : 'few', hours: isMain ? 6240 : 310, patients: isMain ? 148 : 12, ofPatients: 148, items, watch: count('watch'), drift: count('drift'), worst: Math.max(...items.map((i) => i.psi)) },
+      probabilities: { state: 'ok', psi: isMain ? 0.21 : 0.04, level: isMain ? 'watch' : 'ok', mean: 0.0261, edges: p.edges, shares: p.shares.map((v, i) => (i === 0 || i === 11 ? 0.001 : 0.06 + i * 0.0073)), sharesBefore: p.shares },
+      alerts: { state: 'ok', medium: 13.6, high: 4.2, mediumBefore: model.card.thresholds.medium.test.alertsPer100PatientDays, highBefore: model.card.thresholds.high.test.alertsPer100PatientDays, days },
+      calibration: isMain ? { state: 'ok', baseRateBefore: 0.0175, patients: 612, patientsWithOutcome: 41, hours: 31020, baseRate: 0.011, expectedToObserved: 1.62, expectedToObservedLow: 1.31, expectedToObservedHigh: 2.04, slope: 0.91, intercept: -0.74, brier: 0.0151, auroc: 0.731, aurocLow: 0.684, aurocHigh: 0.771, curve: reference.curves.calibration.map(([x, y]) => [x * 1.2, y * 0.75]) } : { state: 'none', baseRateBefore: 0.0175 },
+      runs,
+    },
+    ...(isMain ? { proposal: { version: '2', newVersion: '2-r1', made: iso(now), slope: 1, intercept: -0.49, calibration: { slope: 0.9755, intercept: -0.5976 }, thresholds: { medium: 0.0455, high: 0.0846 }, text: 'On 612 patients, 41 of them with the outcome, the model expected 1.62 times as many outcomes as there were (95 of 100 samples: 1.31 to 2.04). Proposed: log-odds times 1.000 plus -0.490 (too few outcomes for a slope). A probability of 10 % would read 6.4 %. Thresholds move along, so the same patients are in the same bands.' } } : {}),
+  };
+}
+
 const routes = {
   'GET /api/board': () => boardOf(),
   'GET /api/worklist': () => ({ asOf: iso(Date.now()), items: Object.values(work) }),
@@ -110,7 +148,9 @@ const routes = {
   'GET /api/report': () => ({ asOf: iso(Date.now() - 3 * MINUTE), nextRun: iso(Date.now() + 2 * MINUTE), everySeconds: 300, patients: 14, bands: { low: 9, 'low-medium': 1, medium: 3, high: 1 }, openFlags: 3, unacknowledged: 2, medianAcknowledgeSeconds: 312, overdue: [rows[1]], byUnit: [{ unit: 'Ward 4', patients: 7, high: 1, medium: 1 }, { unit: 'Ward 5', patients: 7, high: 0, medium: 2 }] }),
   'GET /api/outbox': () => ({ cards: [{ id: 3, target: 'teams', title: 'HIGH: NEWS2 9, Bed 1', state: 'sent', attempts: 1, time: iso(Date.now() - 12 * MINUTE) }, { id: 2, target: 'webhook', title: 'MEDIUM: NEWS2 6, Bed 2', state: 'failed', attempts: 8, time: iso(Date.now() - 42 * MINUTE), why: 'http.connect: connection refused by hooks.example' }, { id: 1, target: 'teams', title: 'MEDIUM: NEWS2 6, Bed 3', state: 'due', attempts: 2, time: iso(Date.now() - MINUTE), why: 'http.status: 429' }] }),
   'GET /api/deadletters': () => ({ letters: [{ stage: 'connector', reason: 'connector.json', text: 'payload is not JSON: line 1, column 4: expected a value', topic: 'device.raw', partition: 0, seq: 4711, time: iso(Date.now() - 9 * MINUTE), key: 'bed-4', payload: '{"hr":,}', payloadEncoding: 'utf-8' }, { stage: 'connector', reason: 'connector.patient', text: 'no Patient for device bed-99', topic: 'device.raw', partition: 0, seq: 4611, time: iso(Date.now() - 19 * MINUTE), key: 'bed-99', payload: 'AAECAw==', payloadEncoding: 'base64' }] }),
-  'GET /api/model': () => ({ name: 'sepsis-vitals', version: '1', intendedUse: 'Early warning beside NEWS2 on adult wards.', horizonHours: 6, performance: { auroc: 0.81, calibrationSlope: 0.97, bySubgroup: [{ group: 'female', patients: 4120, auroc: 0.81 }, { group: 'male', patients: 4480, auroc: 0.8 }] }, notFor: ['patients under 16', 'pregnancy', 'a diagnosis'], inputs: ['respiration', 'SpO2', 'pulse', 'blood pressure', 'temperature'] }),
+'GET /api/models': () => ({ models: MODELS }),
+  'POST /api/models': () => ({ models: MODELS }),
+  'POST /api/models/watch': () => ({}),
   'GET /api/mappings': () => ({ active: MAPPINGS.version, compat: 'default', files: { device: 'mappings/ward-device.json', fhir: 'mappings/ward-fhir.json' }, trouble: '', history: [{ version: MAPPINGS.version, time: iso(Date.now() - 120 * MINUTE), who: 'ann', how: 'workbench' }, { version: '07567e805b54414b', time: iso(Date.now() - 3000 * MINUTE), who: 'vigil', how: 'start' }] }),
   'GET /api/mappings/active': () => MAPPINGS,
   'GET /api/mappings/files': () => MAPPINGS,
@@ -133,6 +173,7 @@ function answer(method, url, body) {
   if (routes[`${method} ${path}`]) return routes[`${method} ${path}`](body);
   const parts = path.split('/').slice(2);
   if (parts[0] === 'patients') return patient(parts[1]);
+  if (parts[0] === 'models' && method === 'GET') return watched(parts[1]);
   if (parts[0] === 'trace') {
     const t0 = Date.now() - 90_000;
     return { id: parts[1] === 'latest' ? '0-4711' : parts[1], device: 'bed-4', received: iso(t0), isWhole: true, steps: STEPS.map((name, i) => (i === 1 ? { step: 2, name, text: 'directly from the device' } : i === 2 || i > 14 ? { step: i + 1, name } : { step: i + 1, name, time: iso(t0 + i * 4), ms: i * 4.2, text: i === 4 ? 'Observation/o-123, version 1' : '' })) };

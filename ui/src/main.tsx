@@ -61,7 +61,7 @@ const PAGES: { path: string; name: string; id: string; may?: () => boolean }[] =
   { path: '/lists', name: 'Lists', id: 'lists' },
   { path: '/report', name: 'Report', id: 'report' },
   { path: '/architecture', name: 'Architecture', id: 'architecture' },
-  { path: '/model', name: 'Model', id: 'model' },
+  { path: '/model', name: 'Models', id: 'model' },
   { path: '/outbox', name: 'Outbox', id: 'outbox', may: mayAdmin },
   { path: '/deadletters', name: 'Dead letters', id: 'deadletters', may: mayAdmin },
   { path: '/mappings', name: 'Mappings', id: 'mappings', may: isAdmin },
@@ -185,7 +185,7 @@ function Page() {
   if (first === 'lists') return <Lists id={second ?? ''} />;
   if (first === 'report') return <ReportPage />;
   if (first === 'architecture') return <Later key="architecture" what="Architecture" load={() => import('./architecture').then((m) => m.Architecture)} />;
-  if (first === 'model') return <Later key="model" what="Model card" load={() => import('./admin').then((m) => m.ModelCard)} />;
+  if (first === 'model') return <Later key="model" what="Models" load={() => import('./models').then((m) => m.Models)} />;
   if (first === 'outbox' && mayAdmin()) return <Later key="outbox" what="Outbox" load={() => import('./admin').then((m) => m.Outbox)} />;
   if (first === 'deadletters' && mayAdmin()) return <Later key="deadletters" what="Dead letters" load={() => import('./admin').then((m) => m.DeadLetters)} />;
   if (first === 'mappings' && isAdmin()) return <Later key="mappings" what="Mapping workbench" load={() => import('./workbench').then((m) => m.Workbench)} />;
