@@ -35,7 +35,7 @@
 #include <unistd.h>
 
 #define PARTITIONS_MAX 64
-#define STAGES_MAX (PARTITIONS_MAX * 7 + 1)
+#define STAGES_MAX (PARTITIONS_MAX * 8 + 1)
 #define DISK_LOW_BYTES (64 << 20)
 #define FIRST_PASSWORD_CHARS 20
 
@@ -44,7 +44,7 @@ struct lane {
     struct connector *connector;
     struct enrich *enrich;
     struct capture *captures[2]; /* by enum lake_table */
-    struct score_stage *score;
+    struct score_stage *score, *remote;
     struct alert *alert;
 };
 
@@ -264,6 +264,8 @@ static enum vg_status open_lane(struct platform *p, uint32_t partition, struct v
     }
     if (st == VG_OK && p->score)
         st = score_stage_open(p->score, partition, &lane->score, err);
+    if (st == VG_OK && p->score)
+        st = score_stage_open(p->score, partition, &lane->remote, err);
     if (st == VG_OK)
         st = alert_open(&alert, &lane->alert, err);
     return st;
@@ -281,6 +283,7 @@ static enum vg_status start_lane(struct platform *p, uint32_t partition, struct 
         {&web_stage_ops, p->web},
         {alert_stage(lane->alert), lane->alert},
         {capture_stage(captures[LAKE_SCORED]), captures[LAKE_SCORED]},
+        {p->score ? score_remote_ops() : NULL, lane->remote},
         {p->score ? score_stage_ops(p->score) : NULL, lane->score},
         {capture_stage(captures[LAKE_ENRICHED]), captures[LAKE_ENRICHED]},
         {enrich_stage_ops(), lane->enrich},
@@ -301,6 +304,7 @@ static void close_lane(struct lane *lane)
     capture_close(lane->captures[LAKE_ENRICHED]);
     capture_close(lane->captures[LAKE_SCORED]);
     score_stage_close(lane->score);
+    score_stage_close(lane->remote);
     alert_close(lane->alert);
 }
 

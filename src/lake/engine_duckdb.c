@@ -624,7 +624,8 @@ static enum vg_status duckdb_history(void *self, struct vg_slice patient_id, int
     vg_buf_put(
         &sql,
         VG_SLICE("SELECT epoch_us(effectiveTime), code, coalesce(valueUnit, ''), coalesce(value, "
-                 "'nan'::DOUBLE), coalesce(valueText, '') FROM "));
+                 "'nan'::DOUBLE), coalesce(valueText, ''), coalesce(epoch_us(receivedTime), "
+                 "-9223372036854775808), coalesce(observationId, '') FROM "));
     if (!put_files(&lake->tables[LAKE_ENRICHED], patient_id, from_us, to_us, &sql))
         goto done;
     vg_buf_put(
@@ -655,10 +656,17 @@ static enum vg_status duckdb_history(void *self, struct vg_slice patient_id, int
         double *values = duckdb_vector_get_data(duckdb_data_chunk_get_vector(chunk, 3));
         duckdb_string_t *texts = duckdb_vector_get_data(duckdb_data_chunk_get_vector(chunk, 4));
 
+        int64_t *receipts = duckdb_vector_get_data(duckdb_data_chunk_get_vector(chunk, 5));
+        duckdb_string_t *ids = duckdb_vector_get_data(duckdb_data_chunk_get_vector(chunk, 6));
+
         for (idx_t row = 0; row < rows; row++) {
-            struct lake_reading reading = {times[row], lakedb_string_of(&codes[row]),
+            struct lake_reading reading = {times[row],
+                                           lakedb_string_of(&codes[row]),
                                            lakedb_string_of(&units[row]),
-                                           lakedb_string_of(&texts[row]), values[row]};
+                                           lakedb_string_of(&texts[row]),
+                                           values[row],
+                                           receipts[row],
+                                           lakedb_string_of(&ids[row])};
             fn(ctx, &reading);
         }
         duckdb_destroy_data_chunk(&chunk);

@@ -49,6 +49,8 @@ struct lake_reading {
     struct vg_slice unit; /* UCUM */
     struct vg_slice text; /* a value that is no number: "A" */
     double value;         /* NaN where there is only a text */
+    int64_t received_us;  /* INT64_MIN where it is not known */
+    struct vg_slice observation_id;
 };
 
 /* Oldest first, times in [from_us, to_us). Slices live for the call of fn only. */

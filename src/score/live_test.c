@@ -2,42 +2,7 @@
  * record; what a restart and late readings may not change. */
 #include "score/live.h"
 
-#include "base/file.h"
-#include "base/http_server.h"
 #include "score/score_test_int.h"
-
-static char models_dir[96];
-
-static void shell(const char *format, ...) __attribute__((format(printf, 1, 2)));
-static void shell(const char *format, ...)
-{
-    char command[512];
-    va_list args;
-
-    va_start(args, format);
-    (void)vsnprintf(command, sizeof(command), format, args);
-    va_end(args);
-    CHECK(system(command) == 0);
-}
-
-/* DIR/models/a and b: the same trees under two names. */
-static void make_models(void)
-{
-    (void)snprintf(models_dir, sizeof(models_dir), "%s/models", dir);
-    shell("mkdir %s && cp -r " MODEL_DIR " %s/a && cp -r " MODEL_DIR " %s/b", models_dir,
-          models_dir, models_dir);
-    shell("rm -f %s/a/live.json %s/b/live.json", models_dir, models_dir);
-    shell("sed -i 's/\"name\": *\"sepsis-vitals\"/\"name\":\"second\"/' %s/b/card.json",
-          models_dir);
-}
-
-static void put_file(const char *name, const char *text)
-{
-    char path[160];
-
-    (void)snprintf(path, sizeof(path), "%s/%s", models_dir, name);
-    CHECK(vg_file_write(path, vg_slice_of(text), 0600, NULL) == VG_OK);
-}
 
 static void test_folders(void)
 {
@@ -121,15 +86,6 @@ static size_t models_in_record(void)
     return models ? models->count : 0;
 }
 
-static void score_one(const char *name, double value, int64_t time_us)
-{
-    struct made made;
-
-    make(&made, "p1", 76, 1, name, value, time_us, time_us);
-    process(&made.record, 1, 1);
-    vg_buf_fini(&made.headers);
-}
-
 static void test_models_are_replaced_between_batches(void)
 {
     struct vg_err err = {0};
@@ -182,50 +138,6 @@ static void test_models_are_replaced_between_batches(void)
     score_trouble(score, text);
     CHECK(text[0] == '\0');
     vg_buf_fini(&out);
-    close_score();
-    close_stream();
-}
-
-static void answer(struct vg_http_request *request, void *ctx)
-{
-    (void)ctx;
-    vg_http_reply(request, 200, "application/json", VG_SLICE("{\"predictions\":[0.5]}"));
-}
-
-static void test_a_model_elsewhere(void)
-{
-    struct vg_http_server_config config = {.address = "127.0.0.1"};
-    struct vg_http_server *server = NULL;
-    struct vg_loop *loop = NULL;
-    struct vg_err err = {0};
-    char text[200];
-
-    open_stream();
-    make_models();
-    CHECK(vg_loop_open("test", &loop, &err) == VG_OK &&
-          vg_http_server_open(loop, &config, &server, &err) == VG_OK &&
-          vg_http_route(server, "POST", "/invocations", answer, NULL, &err) == VG_OK &&
-          vg_loop_start(loop, &err) == VG_OK);
-    (void)snprintf(text, sizeof(text),
-                   "{\"mode\":\"show\",\"engine\":{\"kind\":\"mlflow\",\"url\":"
-                   "\"http://127.0.0.1:%u\",\"deadlineMs\":2000}}",
-                   (unsigned)vg_http_server_port(server));
-    put_file("b/live.json", text);
-    shell("rm %s/b/model.json", models_dir);
-    open_score(models_dir);
-    score_one("rr", 26, T0);
-    CHECK(scored() == 1 && text_is(vg_json_get(last, "model"), "engine", "remote"));
-    CHECK(is(number(vg_json_get(last, "model"), "probability"), 0.5));
-    CHECK_ROW("nobody answers: the rule score stands alone and the record says so");
-    vg_loop_stop(loop);
-    vg_http_server_close(server);
-    vg_loop_close(loop);
-    score_one("rr", 27, T0 + 1);
-    CHECK(scored() == 1 && vg_json_get(last, "model") == NULL);
-    CHECK(text_is(part("models", NULL, "name", "second"), "fallback", "news2"));
-    CHECK(text_is(part("models", NULL, "name", "second"), "engine", "none"));
-    CHECK(number(part("models", NULL, "name", "sepsis-vitals"), "probability") > 0);
-    CHECK(is(number(vg_json_get(last, "news2"), "low"), 3));
     close_score();
     close_stream();
 }
@@ -413,7 +325,6 @@ int main(void)
     vg_arena_init(&arena, 0);
     RUN(test_folders);
     RUN(test_models_are_replaced_between_batches);
-    RUN(test_a_model_elsewhere);
     RUN(test_what_is_rejected_is_shown_and_not_counted);
     RUN(test_consciousness_comes_back);
     RUN(test_nothing_is_scored_before_all_have_restored);

@@ -6,7 +6,7 @@
  *
  * Readings merge in any order. The context (name, place, order of the oxygen scale) is the last
  * record's in stream order: enrichment looks it up at the time of the record, so later is truer,
- * also on a late reading.
+ * also on a late reading. Between partitions there is no order: there the later receipt is.
  */
 #include "score/patient.h"
 
@@ -91,6 +91,7 @@ struct patient *patients_take(struct patients *patients, struct vg_slice id)
     }
     window_init(&patient->window, patients->history_us);
     patient->received_us = INT64_MIN;
+    patient->told_us = patient->context_us = INT64_MIN;
     patient->next_expiry_us = INT64_MAX;
     patient->ask_lake_us = INT64_MIN;
     link_newest(patients, patient);
@@ -195,19 +196,50 @@ static void set_rejected(struct patient *patient, const struct window_reading *r
         kept->value.observation_id[0] = '\0';
 }
 
+void patient_forget_future(struct patient *patient, int64_t latest_us)
+{
+    uint32_t kept = 0;
+
+    if (patient->received_us > latest_us)
+        patient->received_us = INT64_MIN;
+    if (patient->context_us > latest_us)
+        patient->context_us = INT64_MIN;
+    if (patient->told_us > latest_us)
+        patient->told_us = INT64_MIN;
+    if (patient->window.watermark_us <= latest_us)
+        return;
+    /* What the true values were is known no more: they were aged out. The lake has them. */
+    int64_t history_us = patient->window.history_us;
+
+    window_fini(&patient->window);
+    window_init(&patient->window, history_us);
+    patient->ask_lake_us = INT64_MIN;
+    memset(patient->rejected, 0, sizeof(patient->rejected));
+    for (uint32_t i = 0; i < patient->other_count; i++) {
+        if (patient->others[i].time_us <= latest_us)
+            patient->others[kept++] = patient->others[i];
+    }
+    patient->other_count = kept;
+}
+
 enum vg_status patient_add(struct patient *patient, const struct enriched *record,
-                           int64_t lateness_us, struct patient_counts *counts, struct vg_err *err)
+                           uint32_t partition, int64_t lateness_us, int64_t latest_us,
+                           struct patient_counts *counts, struct vg_err *err)
 {
     struct window_reading readings[ENRICHED_VALUES_MAX];
     enum vg_status st;
 
-    if (!set_context(patient, record))
-        return vg_fail(err, VG_RETRY, "score.memory", 0, "no memory for a patient");
-    patient->facts = (struct feature_patient){record->age_years, record->sex};
-    patient->oxygen_scale = record->oxygen_scale;
-
+    if (partition == patient->partition || record->received_us >= patient->context_us) {
+        if (!set_context(patient, record))
+            return vg_fail(err, VG_RETRY, "score.memory", 0, "no memory for a patient");
+        patient->facts = (struct feature_patient){record->age_years, record->sex};
+        patient->oxygen_scale = record->oxygen_scale;
+        patient->context_us = record->received_us;
+        patient->partition = partition;
+    }
     /* A clock that runs ahead would age every true value out of the window. */
-    if (record->time_us > record->received_us + lateness_us) {
+    if (record->time_us > record->received_us + lateness_us || record->time_us > latest_us ||
+        record->received_us > latest_us) {
         counts->future += (unsigned)record->count;
         return VG_OK;
     }

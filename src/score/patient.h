@@ -39,9 +39,11 @@ struct patient {
     int oxygen_scale;
 
     int64_t received_us;    /* the latest receipt */
+    int64_t told_us;        /* the newest score that a timer made speaks of; INT64_MIN = none */
     int64_t next_expiry_us; /* when a value that still counts will not; INT64_MAX = never */
     int64_t ask_lake_us;    /* not before; INT64_MAX = was asked */
-    uint32_t partition;     /* whose stage watches its expiry: the last one to see it */
+    int64_t context_us;     /* receipt of the record that the context is from */
+    uint32_t partition;     /* of that record: its stage watches the patient's expiry */
     uint32_t pins;          /* batches that hold a pointer to it */
     uint32_t touch;         /* hint: its place in a batch's list */
     char trace[48];         /* newest trace id, for a score that a timer made */
@@ -67,10 +69,14 @@ struct patient_counts {
     unsigned used, future, old, rejected[GATE_REASON_COUNT];
 };
 
-/* Merges a record: context, values, times. lateness_us as in score_config. */
+/* Merges a record of a partition: context, values, times. lateness_us as in score_config; nothing
+ * that was received or happened after latest_us is taken. */
 VG_CHECK enum vg_status patient_add(struct patient *patient, const struct enriched *record,
-                                    int64_t lateness_us, struct patient_counts *counts,
-                                    struct vg_err *err);
+                                    uint32_t partition, int64_t lateness_us, int64_t latest_us,
+                                    struct patient_counts *counts, struct vg_err *err);
+
+/* Forgets what a clock left that was ahead: times after latest_us. */
+void patient_forget_future(struct patient *patient, int64_t latest_us);
 
 /* The moment that a score of its window speaks of: the newest of event time and receipt. */
 int64_t patient_as_of_us(const struct patient *patient);

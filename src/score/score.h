@@ -58,6 +58,10 @@ VG_CHECK enum vg_status score_stage_open(struct score *score, uint32_t partition
 void score_stage_close(struct score_stage *stage); /* after stage_stop(); NULL is fine */
 const struct stage_ops *score_stage_ops(const struct score *score);
 
+/* Models that other processes run: a stage of its own over STREAM_SCORED, whose `self` is another
+ * score_stage of the partition. It holds up nobody; its records have trigger "remote". */
+const struct stage_ops *score_remote_ops(void);
+
 size_t score_patients(struct score *score); /* any thread */
 
 /* Reads the folders of models again and puts what changed in force between two batches. A folder
@@ -91,6 +95,8 @@ struct score_train_config {
     uint64_t seed;       /* 0 = 1; the same seed and threads give the same bytes */
     uint32_t threads;    /* 0 = 1: they wait for each other, which is slow on a busy machine */
     uint32_t rounds_max; /* trees; 0 = the recipe's; training stops early */
+    uint32_t folds;      /* of the cross-validation; 0 = the recipe's; 1 = none: some patients are
+                            kept apart for choosing */
     uint32_t checkpoint_rounds; /* what a stopped run may lose; part of the same bytes; 0 = 100.
                                    When set, progress is told of every round */
     bool no_comparisons;        /* no ablation, no transfer between hospitals */

@@ -3,6 +3,7 @@
 #ifndef VG_SCORE_SCORE_TEST_INT_H
 #define VG_SCORE_SCORE_TEST_INT_H
 
+#include "base/file.h"
 #include "base/json.h"
 #include "score/score.h"
 #include "vg_test.h"
@@ -129,7 +130,8 @@ static inline void make(struct made *made, const char *patient, int age, int sca
                                           .value = {made->value, (size_t)len}};
 }
 
-/* Runs records through process() in batches of `batch`, commits what it put out. */
+/* Runs records through process() in batches of `batch`, commits what it put out. The clock goes on
+ * to each batch's newest receipt. */
 static inline void process(const struct stream_record *records, size_t count, size_t batch_count)
 {
     const struct stage_ops *ops = score_stage_ops(score);
@@ -141,6 +143,10 @@ static inline void process(const struct stream_record *records, size_t count, si
         size_t n = count - i < batch_count ? count - i : batch_count;
         struct stream_batch batch = {records + i, n, records[i + n - 1].seq + 1};
 
+        for (size_t r = 0; r < n; r++) {
+            if (records[i + r].time_us > test_now_us)
+                set_now(records[i + r].time_us); /* nothing is received in the future */
+        }
         stream_out_clear(&out);
         if (!CHECK(ops->process(stage, &batch, &out, &err) == VG_OK))
             printf("%s: %s\n", err.code, err.text);
@@ -160,6 +166,15 @@ static inline void tick(void)
     if (out.record_count > 0)
         CHECK(stream_commit(stream, 0, &out, NULL, &err) == VG_OK);
     stream_out_fini(&out);
+}
+
+static inline void score_one(const char *name, double value, int64_t time_us)
+{
+    struct made made;
+
+    make(&made, "p1", 76, 1, name, value, time_us, time_us);
+    process(&made.record, 1, 1);
+    vg_buf_fini(&made.headers);
 }
 
 /* The scored records since the last call; the last one is parsed. */
@@ -214,6 +229,41 @@ static inline bool text_is(const struct vg_json *object, const char *name, const
 static inline bool is(double a, double b)
 {
     return fabs(a - b) < 1e-6;
+}
+
+/* ---- models ---- */
+
+static char models_dir[96];
+
+static inline void shell(const char *format, ...) __attribute__((format(printf, 1, 2)));
+static inline void shell(const char *format, ...)
+{
+    char command[512];
+    va_list args;
+
+    va_start(args, format);
+    (void)vsnprintf(command, sizeof(command), format, args);
+    va_end(args);
+    CHECK(system(command) == 0);
+}
+
+/* DIR/models/a and b: the same trees under two names. */
+static inline void make_models(void)
+{
+    (void)snprintf(models_dir, sizeof(models_dir), "%s/models", dir);
+    shell("mkdir %s && cp -r " MODEL_DIR " %s/a && cp -r " MODEL_DIR " %s/b", models_dir,
+          models_dir, models_dir);
+    shell("rm -f %s/a/live.json %s/b/live.json", models_dir, models_dir);
+    shell("sed -i 's/\"name\": *\"sepsis-vitals\"/\"name\":\"second\"/' %s/b/card.json",
+          models_dir);
+}
+
+static inline void put_file(const char *name, const char *text)
+{
+    char path[160];
+
+    (void)snprintf(path, sizeof(path), "%s/%s", models_dir, name);
+    CHECK(vg_file_write(path, vg_slice_of(text), 0600, NULL) == VG_OK);
 }
 
 #endif

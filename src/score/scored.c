@@ -241,6 +241,13 @@ static void put_thresholds(struct vg_json_writer *w, const struct live_model *li
     vg_json_close_object(w);
 }
 
+void scored_put_answer(struct vg_json_writer *w, const struct live_model *live, double probability)
+{
+    vg_json_member_string(w, "engine", VG_SLICE("remote"));
+    vg_json_member_double(w, "probability", round(probability * 1e6) / 1e6);
+    vg_json_member_string(w, "band", vg_slice_of(live_band(live, probability)));
+}
+
 /* Without a probability the rule score stands alone, and the entry says so. */
 static enum vg_status put_model(struct vg_json_writer *w, const struct scored *scored,
                                 const struct scored_model *says, struct vg_err *err)
@@ -257,18 +264,17 @@ static enum vg_status put_model(struct vg_json_writer *w, const struct scored *s
     vg_json_member_string(w, "digest", vg_slice_of(live->digest));
     vg_json_member_string(w, "mode", vg_slice_of(live_mode_name(says->mode)));
     put_thresholds(w, live);
-    if (live->remote)
-        vg_json_member_string(w, "engine", has_answer ? VG_SLICE("remote") : VG_SLICE("none"));
-    if (has_answer)
-        vg_json_member_double(w, "probability", round(says->probability * 1e6) / 1e6);
-    else
+    if (!has_answer) {
+        vg_json_member_string(w, "engine", VG_SLICE("none"));
         vg_json_member_string(w, "fallback", VG_SLICE("news2"));
-    vg_json_member_double(w, "horizonHours", card->horizon_hours);
-    if (band)
+    } else {
+        vg_json_member_double(w, "probability", round(says->probability * 1e6) / 1e6);
         vg_json_member_string(w, "band", vg_slice_of(band));
+    }
+    vg_json_member_double(w, "horizonHours", card->horizon_hours);
     vg_json_name(w, "contributions");
     vg_json_open_array(w);
-    if (band && !live->remote && says->mode != LIVE_SILENT &&
+    if (band && says->mode != LIVE_SILENT &&
         (strcmp(band, "low") != 0 || (scored->news2 && scored->news2->low >= 5)))
         st = put_contributions(w, scored, says, err);
     vg_json_close_array(w);

@@ -30,4 +30,7 @@ struct scored {
 VG_CHECK enum vg_status scored_write(const struct scored *scored, struct vg_buf *out,
                                      struct vg_err *err);
 
+/* The members engine, probability and band of an entry whose model's server has answered. */
+void scored_put_answer(struct vg_json_writer *w, const struct live_model *live, double probability);
+
 #endif

@@ -10,11 +10,12 @@
  * A missing value is null for MLflow (pandas makes NaN of it). KServe's JSON has no word for it:
  * "NaN" is what Triton and MLServer read, bare.
  *
- * BREAKER. A batch waits for the deadline, no longer: scores of everybody wait with it. After some
- * failures in a row nobody is asked for a while, and the rule score stands alone; then one batch
- * tries. An answer of the wrong length, or with a number that is no probability, is a failure.
+ * BREAKER. A batch waits for the deadline, no longer (remote.c: nobody else waits with it). After
+ * some failures in a row nobody is asked for a while, and the rule score stands alone; then one
+ * batch tries. An answer of the wrong length, or with a number that is no probability, is a
+ * failure.
  *
- * Threads: none; whoever scores holds the lock.
+ * Threads: none; whoever asks holds the lock.
  */
 #include "score/served.h"
 
@@ -213,7 +214,7 @@ enum vg_status served_predict(struct served *served, const struct feature_set *s
     int64_t now_us = vg_mono_us();
 
     if (now_us < served->rests_until_us)
-        return vg_fail(err, VG_RETRY, "score.remote", 0, "not asked: it failed %u times in a row",
+        return vg_fail(err, VG_END, "score.remote", 0, "not asked: it failed %u times in a row",
                        served->failure_count);
     vg_arena_reset(&served->answer);
     write_request(served, set, rows, count);

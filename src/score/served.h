@@ -28,8 +28,9 @@ VG_CHECK enum vg_status served_open(const struct served_config *config, struct s
                                     struct vg_err *err);
 void served_close(struct served *served); /* NULL is fine */
 
-/* One request for all rows. VG_RETRY score.remote: no answer in time, a bad one, or it rests after
- * failures; ret_probabilities is not to be used then. One thread at a time. */
+/* One request for all rows. VG_RETRY score.remote: no answer in time, or a bad one. VG_END: not
+ * asked, it rests after failures. ret_probabilities is not to be used then. One thread at a time.
+ */
 VG_CHECK enum vg_status served_predict(struct served *served, const struct feature_set *set,
                                        const float *rows, size_t count, double *ret_probabilities,
                                        struct vg_err *err);

@@ -62,11 +62,16 @@ static int64_t slot_of(const struct window *window, int vital, int64_t time_us)
     return floor_to(time_us, time_us < window->coarse_us ? COARSE_US : FINE_US);
 }
 
+void window_set_history(struct window *window, int64_t history_us)
+{
+    window->history_us = floor_to(history_us, COARSE_US);
+    assert(window->history_us >= VG_HOUR_US && window->history_us <= 49 * VG_HOUR_US);
+}
+
 void window_init(struct window *window, int64_t history_us)
 {
     memset(window, 0, sizeof(*window));
-    window->history_us = floor_to(history_us ? history_us : VG_DAY_US, COARSE_US);
-    assert(window->history_us >= VG_HOUR_US && window->history_us <= 49 * VG_HOUR_US);
+    window_set_history(window, history_us ? history_us : VG_DAY_US);
     window->watermark_us = window->coarse_us = INT64_MIN;
 }
 
@@ -241,6 +246,51 @@ enum vg_status window_add(struct window *window, const struct window_reading *re
                           sizeof(newest->observation_id)))
         newest->observation_id[0] = '\0';
     return VG_OK;
+}
+
+enum vg_status window_merge(struct window *window, struct window *from, struct vg_err *err)
+{
+    enum vg_status st = VG_OK;
+
+    if (from->watermark_us == INT64_MIN)
+        return VG_OK;
+    advance(window, from->watermark_us);
+    advance(from, window->watermark_us);
+    for (int v = 0; v < SIGNAL_COUNT; v++) {
+        const struct window_series *series = &from->series[v];
+
+        for (uint32_t i = 0; i < series->count && st == VG_OK; i++) {
+            if (series->cells[i].time_us >= oldest_kept(window, v))
+                st = series_add(window, v, &series->cells[i], err);
+        }
+    }
+    for (int v = 0; v < SCORE_VITAL_COUNT && st == VG_OK; v++) {
+        const struct window_newest *newest = &from->newest[v];
+        const struct window_reading reading = {
+            .value = newest->value, .time_us = newest->time_us, .received_us = newest->received_us};
+
+        if (newest->is_there && newest->time_us >= oldest_kept(window, v) &&
+            newest_beats(&reading, &window->newest[v]))
+            window->newest[v] = *newest;
+    }
+    return st;
+}
+
+void window_narrow(struct window *window, int64_t history_us)
+{
+    if (history_us >= window->history_us)
+        return;
+    window_set_history(window, history_us);
+    for (int v = 0; v < SCORE_VITAL_COUNT; v++) {
+        struct window_series *series = &window->series[v];
+
+        while (series->count > 0 && series->cells[0].time_us < oldest_kept(window, v)) {
+            series->cells++;
+            series->count--;
+        }
+        if (window->newest[v].is_there && window->newest[v].time_us < oldest_kept(window, v))
+            window->newest[v].is_there = false;
+    }
 }
 
 enum window_state window_state(const struct window *window, enum score_vital vital,

@@ -60,11 +60,21 @@ struct window_reading {
 /* history_us of the vital signs: 1 h to 49 h; 0 = 24 h. */
 void window_init(struct window *window, int64_t history_us);
 void window_fini(struct window *window);
+void window_set_history(struct window *window, int64_t history_us);
 
 /* Puts a reading at its place. VG_END: older than the history, it changes nothing. VG_RETRY
  * score.memory. */
 VG_CHECK enum vg_status window_add(struct window *window, const struct window_reading *reading,
                                    struct vg_err *err);
+
+/* Puts all of `from` at its place; `from` is aged to the other's watermark. VG_RETRY
+ * score.memory. */
+VG_CHECK enum vg_status window_merge(struct window *window, struct window *from,
+                                     struct vg_err *err);
+
+/* Narrows a copy that borrows its cells (gate.h) to a shorter history: what a window of that length
+ * would hold. */
+void window_narrow(struct window *window, int64_t history_us);
 
 /* What the vital sign stands at, at `as_of_us`: its newest value and whether it has expired. */
 enum window_state { WINDOW_MISSING, WINDOW_EXPIRED, WINDOW_OK };

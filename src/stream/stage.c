@@ -308,14 +308,15 @@ static size_t batch_count_max(const struct stage *stage)
 }
 
 /* Reads on over read errors; VG_END: nothing came, or the stage shall stop. */
-static enum vg_status read_batch(struct stage *stage, int64_t timeout_us,
-                                 struct stream_batch *ret_batch, struct vg_err *err)
+static enum vg_status read_batch(struct stage *stage, struct stream_consumer *consumer,
+                                 int64_t timeout_us, struct stream_batch *ret_batch,
+                                 struct vg_err *err)
 {
     int64_t backoff_us = 0;
 
     for (;;) {
         enum vg_status status =
-            stream_read(stage->consumer, batch_count_max(stage), timeout_us, ret_batch, err);
+            stream_read(consumer, batch_count_max(stage), timeout_us, ret_batch, err);
 
         if (status != VG_RETRY)
             return status;
@@ -324,38 +325,70 @@ static enum vg_status read_batch(struct stage *stage, int64_t timeout_us,
     }
 }
 
-/* Everything between what the stage wants to see again and its offset. */
-static enum vg_status restore(struct stage *stage, uint64_t committed_seq, struct vg_err *err)
+typedef enum vg_status restore_fn(void *self, const struct stream_batch *batch, struct vg_err *err);
+
+/* Gives `fn` what the consumer reads before end_seq. */
+static enum vg_status restore_with(struct stage *stage, struct stream_consumer *consumer,
+                                   uint64_t end_seq, restore_fn *fn, struct vg_err *err)
 {
-    const struct stage_ops *ops = stage->config.ops;
     struct stream_batch batch;
     enum vg_status status = VG_OK;
 
-    if (!ops->restore || !ops->restore_from || committed_seq == 0)
-        return VG_OK;
-    stream_seek(stage->consumer, ops->restore_from(stage->config.self, committed_seq));
-    while (status == VG_OK && !is_stopping(stage) &&
-           stream_position(stage->consumer) < committed_seq) {
+    while (status == VG_OK && !is_stopping(stage) && stream_position(consumer) < end_seq) {
         int64_t backoff_us = 0;
 
-        status = read_batch(stage, 0, &batch, err);
+        status = read_batch(stage, consumer, 0, &batch, err);
         if (status != VG_OK)
             break;
-        while (batch.count && batch.records[batch.count - 1].seq >= committed_seq)
+        while (batch.count && batch.records[batch.count - 1].seq >= end_seq)
             batch.count--;
         if (batch.count == 0)
             break;
         batch.next_seq = batch.records[batch.count - 1].seq + 1;
         for (;;) {
-            status = ops->restore(stage->config.self, &batch, err);
+            status = fn(stage->config.self, &batch, err);
             if (status != VG_RETRY)
                 break;
             if (!back_off(stage, &backoff_us, err))
                 return VG_END;
         }
     }
-    stream_seek(stage->consumer, committed_seq);
+    if (is_stopping(stage)) /* half of the past is not what restored() promises */
+        return VG_END;
     return status == VG_END ? VG_OK : status;
+}
+
+static enum vg_status restore_output(struct stage *stage, struct vg_err *err)
+{
+    const struct stage_ops *ops = stage->config.ops;
+    struct stream_consumer *consumer;
+    uint64_t end_seq;
+    enum vg_status status = stream_consumer_open(stage->config.stream, stage->config.partition,
+                                                 ops->output, "restore!", &consumer, err);
+
+    if (status != VG_OK)
+        return status;
+    end_seq = stream_position(consumer);
+    stream_seek(consumer, 0);
+    status = restore_with(stage, consumer, end_seq, ops->restore_output, err);
+    stream_consumer_close(consumer);
+    return status;
+}
+
+/* Everything between what the stage wants to see again and its offset; then what it put out. */
+static enum vg_status restore(struct stage *stage, uint64_t committed_seq, struct vg_err *err)
+{
+    const struct stage_ops *ops = stage->config.ops;
+    enum vg_status status = VG_OK;
+
+    if (ops->restore && ops->restore_from && committed_seq > 0) {
+        stream_seek(stage->consumer, ops->restore_from(stage->config.self, committed_seq));
+        status = restore_with(stage, stage->consumer, committed_seq, ops->restore, err);
+        stream_seek(stage->consumer, committed_seq);
+    }
+    if (status == VG_OK && ops->restore_output && committed_seq > 0)
+        status = restore_output(stage, err);
+    return status;
 }
 
 static enum vg_status prepare(struct stage *stage, struct vg_err *err)
@@ -396,7 +429,7 @@ static void *run_stage(void *arg)
         tell_lag(stage);
         if (ops->tick && ops->tick_us > 0 && stage->next_tick_us - vg_mono_us() < wait_us)
             wait_us = stage->next_tick_us - vg_mono_us();
-        status = read_batch(stage, wait_us, &batch, &err);
+        status = read_batch(stage, stage->consumer, wait_us, &batch, &err);
         if (status == VG_OK) {
             clear_trouble(stage);
             status = process(stage, &batch, &err);

@@ -31,6 +31,11 @@ struct stage_ops {
      * for in restore_from and its committed offset, to rebuild state; puts out nothing. */
     enum vg_status (*restore)(void *self, const struct stream_batch *batch, struct vg_err *err);
     uint64_t (*restore_from)(void *self, uint64_t committed_seq); /* NULL = nothing to restore */
+    /* May be NULL. After restore(): every record of `output` that the journal keeps of the
+     * partition, for what the stage has put out without an input record (a timer's). */
+    enum stream_topic output;
+    enum vg_status (*restore_output)(void *self, const struct stream_batch *batch,
+                                     struct vg_err *err);
     void (*restored)(void *self); /* may be NULL; once, after that, also when there was nothing */
 
     /* May be NULL. The first sequence number that the stage's own store (SQL, lake, archive) does
