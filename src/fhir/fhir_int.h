@@ -142,6 +142,10 @@ int64_t fhir_params_fingerprint(void);
 /* True if `name` (len bytes) is in the comma-separated `list`. */
 bool fhir_list_has(const char *list, struct vg_slice name);
 
+/* Begins the name under which an Observation's code without a coding is indexed: its text follows.
+ */
+#define FHIR_TEXT_CODE "\x01"
+
 /* What a resource is found by. Slices point into the resource's tree or the arena. */
 struct fhir_index_row {
     enum fhir_kind kind; /* neither COMPOSITE nor SPECIAL */

@@ -219,13 +219,13 @@ static void read_prefer(struct fhir_job *job)
         while (one.len) {
             struct vg_slice wish = vg_slice_trim(vg_slice_cut(&one, ';'));
 
-            job->is_strict |= vg_slice_is(wish, "handling=strict");
-            job->is_async |= vg_slice_is(wish, "respond-async");
-            if (vg_slice_is(wish, "return=minimal"))
+            job->is_strict |= vg_slice_eq_nocase(wish, VG_SLICE("handling=strict"));
+            job->is_async |= vg_slice_eq_nocase(wish, VG_SLICE("respond-async"));
+            if (vg_slice_eq_nocase(wish, VG_SLICE("return=minimal")))
                 job->prefers = FHIR_PREFER_MINIMAL;
-            else if (vg_slice_is(wish, "return=representation"))
+            else if (vg_slice_eq_nocase(wish, VG_SLICE("return=representation")))
                 job->prefers = FHIR_PREFER_REPRESENTATION;
-            else if (vg_slice_is(wish, "return=OperationOutcome"))
+            else if (vg_slice_eq_nocase(wish, VG_SLICE("return=OperationOutcome")))
                 job->prefers = FHIR_PREFER_OUTCOME;
         }
     }

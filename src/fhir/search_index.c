@@ -6,6 +6,7 @@
  * Not indexed: SampledData and Range (they are no single quantity), contained resources, references
  * into them.
  */
+#include "base/crypto.h"
 #include "fhir/tables.h"
 
 #include <stdio.h>
@@ -185,6 +186,27 @@ static void index_code(struct indexing *in, uint32_t part, struct vg_slice syste
     row->has_any_system = has_any_system;
 }
 
+/* An Observation's code that is a text alone stands in the timeline too, for $lastn: under a name
+ * that no code can have. A long text by its hash. */
+static void index_text_code(struct indexing *in, uint32_t part, struct vg_slice text)
+{
+    char hash[65];
+    struct vg_slice name;
+
+    if (text.len == 0 || in->path->role != FHIR_ROLE_CODE ||
+        strcmp(fhir_type_name(in->path->type), "Observation") != 0)
+        return;
+    if (text.len > 200) {
+        vg_sha256_hex(text, hash);
+        text = vg_slice_of(hash);
+    }
+    name = vg_arena_printf(in->arena, FHIR_TEXT_CODE "%.*s", VG_FMT(text));
+    if (name.ptr)
+        index_code(in, part, (struct vg_slice){0}, name, true);
+    else
+        in->is_out_of_memory = true;
+}
+
 static void index_token(struct indexing *in, const struct vg_json *value, uint32_t part)
 {
     const struct vg_json *coding;
@@ -204,6 +226,8 @@ static void index_token(struct indexing *in, const struct vg_json *value, uint32
                  coding = coding->next)
                 index_code(in, part, vg_json_get_text(coding, "system"),
                            vg_json_get_text(coding, "code"), false);
+            if (!vg_json_get(value, "coding"))
+                index_text_code(in, part, vg_json_get_text(value, "text"));
         } else if (in->datatype == FHIR_T_CODING) {
             index_code(in, part, vg_json_get_text(value, "system"), vg_json_get_text(value, "code"),
                        false);
@@ -593,6 +617,7 @@ static void put_sort_key(struct vg_buf *out, const struct fhir_sort_key *key,
             best = &index->rows[i];
     for (size_t i = 0; i < index->code_count; i++)
         if (is_in(view, index->codes[i].path) &&
+            !vg_slice_starts(index->codes[i].text, VG_SLICE(FHIR_TEXT_CODE)) &&
             is_better(&index->codes[i], best, key->is_descending))
             best = &index->codes[i];
     for (size_t i = 0; i < view->path_count && !best; i++) {

@@ -23,7 +23,7 @@ static pthread_once_t once = PTHREAD_ONCE_INIT;
 
 static void make_all(void)
 {
-    uint64_t sum = 4; /* raise it when the way of indexing changes */
+    uint64_t sum = 5; /* raise it when the way of indexing changes */
 
     for (unsigned i = 0; i < fhir_path_count; i++) {
         const struct fhir_path *path = &fhir_paths[i];

@@ -517,6 +517,9 @@ enum vg_status fhir_search(struct fhir_store *store, struct vg_slice type_name,
 
 /* ---- $lastn ---- */
 
+#define LASTN_MAX 100u
+#define LASTN_TIES_MAX 20u /* of one time that are told beyond `max` */
+
 struct latest {
     struct fhir_found *items;
     size_t *groups; /* by item: the group's smallest item */
@@ -533,14 +536,29 @@ static void join(struct latest *all, size_t a, size_t b)
             all->groups[i] = to;
 }
 
-/* Observations that share a coding are one group, through any number of steps. */
+/* Everything of this name is one group. */
+static enum vg_status join_named(struct latest *all, struct vg_map *names, struct vg_slice name,
+                                 size_t i, struct vg_err *err)
+{
+    bool is_ok = name.ptr != NULL;
+    void *before = is_ok ? vg_map_get(names, name) : NULL;
+
+    if (before)
+        join(all, (size_t)(uintptr_t)before - 1, i);
+    else if (is_ok)
+        (void)vg_map_put(names, name, (void *)(uintptr_t)(i + 1), &is_ok);
+    return is_ok ? VG_OK : vg_fail(err, VG_REJECT, "fhir.memory", 0, "no room for the results");
+}
+
+/* Observations that share a coding are one group, through any number of steps; those without one
+ * when their text is the same. */
 static enum vg_status group(struct latest *all, struct vg_arena *arena, struct fhir_issue *issue,
                             struct vg_err *err)
 {
-    struct vg_map codings; /* "system|code" -> item + 1 */
+    struct vg_map names; /* "system|code", or the text -> item + 1 */
     enum vg_status st = VG_OK;
 
-    vg_map_init(&codings);
+    vg_map_init(&names);
     for (size_t i = 0; i < all->count; i++)
         all->groups[i] = i;
     for (size_t i = 0; i < all->count && st == VG_OK; i++) {
@@ -549,24 +567,22 @@ static enum vg_status group(struct latest *all, struct vg_arena *arena, struct f
         st = fhir_parse(arena, all->items[i].resource.body, &root, issue, err);
         if (st != VG_OK)
             break;
-        const struct vg_json *coding = vg_json_get(vg_json_get(root, "code"), "coding");
+        const struct vg_json *code = vg_json_get(root, "code"),
+                             *coding = vg_json_get(code, "coding");
 
-        for (coding = coding ? coding->child : NULL; coding; coding = coding->next) {
-            struct vg_slice name =
-                vg_arena_printf(arena, "%.*s|%.*s", VG_FMT(vg_json_get_text(coding, "system")),
-                                VG_FMT(vg_json_get_text(coding, "code")));
-            bool is_ok = true;
-            void *before = name.ptr ? vg_map_get(&codings, name) : NULL;
-
-            if (before)
-                join(all, (size_t)(uintptr_t)before - 1, i);
-            else if (name.ptr)
-                (void)vg_map_put(&codings, name, (void *)(uintptr_t)(i + 1), &is_ok);
-            if (!name.ptr || !is_ok)
-                st = vg_fail(err, VG_REJECT, "fhir.memory", 0, "no room for the results");
-        }
+        if (!coding)
+            st = join_named(all, &names,
+                            vg_arena_printf(arena, FHIR_TEXT_CODE "%.*s",
+                                            VG_FMT(vg_json_get_text(code, "text"))),
+                            i, err);
+        for (coding = coding ? coding->child : NULL; coding && st == VG_OK; coding = coding->next)
+            st = join_named(all, &names,
+                            vg_arena_printf(arena, "%.*s|%.*s",
+                                            VG_FMT(vg_json_get_text(coding, "system")),
+                                            VG_FMT(vg_json_get_text(coding, "code"))),
+                            i, err);
     }
-    vg_map_fini(&codings, NULL);
+    vg_map_fini(&names, NULL);
     return st;
 }
 
@@ -598,33 +614,75 @@ static void keep_patients(struct fhir_filter *filter)
     filter->value_count = kept;
 }
 
+/* 0: it is no positive number. */
 static uint32_t max_of(struct vg_slice text)
 {
-    uint64_t max = 1, given;
+    uint64_t max = 1;
 
     while (text.len) {
         struct vg_slice value = vg_slice_cut(&text, '&');
 
-        if (vg_slice_is(vg_slice_cut(&value, '='), "max") && vg_slice_to_u64(value, &given))
-            max = given;
+        if (vg_slice_is(vg_slice_cut(&value, '='), "max") && !vg_slice_to_u64(value, &max))
+            return 0;
     }
-    return max < 1 ? 1 : max > 100 ? 100 : (uint32_t)max;
+    return max > LASTN_MAX ? LASTN_MAX : (uint32_t)max;
+}
+
+/* A value that never should have existed must not look like the newest. */
+static enum vg_status leave_errors_out(struct fhir_query *query, struct vg_arena *arena,
+                                       struct vg_err *err)
+{
+    struct fhir_value *value = vg_arena_alloc(arena, sizeof(*value));
+
+    if (!value || query->filter_count == FHIR_FILTERS_MAX)
+        return vg_fail(err, VG_REJECT, "fhir.costly", 0, "no room for so many filters");
+    *value = (struct fhir_value){.text = VG_SLICE("entered-in-error"), .has_code = true};
+    query->filters[query->filter_count++] =
+        (struct fhir_filter){.param = fhir_param_find(query->type, VG_SLICE("status")),
+                             .modifier = FHIR_NOT,
+                             .values = value,
+                             .value_count = 1};
+    return VG_OK;
+}
+
+/* The newest `max` of one code, and those of the same time as the last of them. */
+static enum vg_status newest_of(struct fhir_store *store, void *view, struct fhir_query *query,
+                                uint32_t max, struct vg_arena *arena,
+                                struct fhir_found_list *ret_found, struct vg_err *err)
+{
+    struct fhir_found_list found = {0};
+    enum vg_status st;
+
+    query->count = max + 1;
+    st = store->engine->search(view, query, arena, &found, err);
+    if (st == VG_OK && found.count > max &&
+        found.items[max].sort_number == found.items[max - 1].sort_number && found.has_more) {
+        query->count = max + LASTN_TIES_MAX;
+        st = store->engine->search(view, query, arena, &found, err);
+    }
+    while (st == VG_OK && found.count > max &&
+           found.items[found.count - 1].sort_number != found.items[max - 1].sort_number)
+        found.count--;
+    *ret_found = found;
+    return st;
 }
 
 /* The newest `max` of each code the patient has; then of each group. */
 static enum vg_status collect(struct fhir_store *store, void *view, struct fhir_query *query,
-                              struct vg_arena *arena, struct latest *ret_all, struct vg_err *err)
+                              uint32_t max, struct vg_arena *arena, struct latest *ret_all,
+                              struct vg_err *err)
 {
     struct latest all = {0};
     int64_t *codes = NULL;
-    size_t code_count = 0;
+    size_t code_count = 0, capacity;
     struct vg_map seen;
     enum vg_status st = store->engine->codes(view, query, arena, &codes, &code_count, err);
 
     if (st != VG_OK)
         return st;
-    all.items = vg_arena_alloc(arena, (code_count * query->count + 1) * sizeof(*all.items));
-    all.groups = vg_arena_alloc(arena, (code_count * query->count + 1) * sizeof(*all.groups));
+    capacity = code_count * (max + LASTN_TIES_MAX) + 1;
+    all.items = vg_arena_alloc(arena, capacity * sizeof(*all.items));
+    all.groups = vg_arena_alloc(arena, capacity * sizeof(*all.groups));
     if (!all.items || !all.groups)
         return vg_fail(err, VG_REJECT, "fhir.memory", 0, "no room for the results");
     vg_map_init(&seen);
@@ -633,7 +691,7 @@ static enum vg_status collect(struct fhir_store *store, void *view, struct fhir_
         bool is_ok = true;
 
         query->only_code = codes[i];
-        st = store->engine->search(view, query, arena, &found, err);
+        st = newest_of(store, view, query, max, arena, &found, err);
         for (size_t n = 0; n < found.count && st == VG_OK; n++) {
             struct vg_slice key = {(const char *)&found.items[n].key, sizeof(int64_t)};
 
@@ -648,25 +706,28 @@ static enum vg_status collect(struct fhir_store *store, void *view, struct fhir_
     return st;
 }
 
-/* The first `max` of each group. */
+/* The first `max` of each group, and what is as old as the last of them; newest first. */
 static enum vg_status take_groups(const struct latest *all, uint32_t max, struct vg_arena *arena,
                                   struct fhir_results *ret_results, struct vg_err *err)
 {
     struct fhir_results results = {0};
+    struct {
+        uint32_t count;
+        int64_t last;
+    } *taken = vg_arena_alloc(arena, (all->count + 1) * sizeof(*taken));
 
     results.resources = vg_arena_alloc(arena, (all->count + 1) * sizeof(*results.resources));
-    if (!results.resources)
+    if (!results.resources || !taken)
         return vg_fail(err, VG_REJECT, "fhir.memory", 0, "no room for the results");
-    for (size_t leader = 0; leader < all->count; leader++) {
-        uint32_t taken = 0;
+    memset(taken, 0, (all->count + 1) * sizeof(*taken));
+    for (size_t i = 0; i < all->count; i++) {
+        size_t leader = all->groups[i];
 
-        for (size_t i = leader; i < all->count && all->groups[leader] == leader && taken < max;
-             i++) {
-            if (all->groups[i] != leader)
-                continue;
-            results.resources[results.count++] = all->items[i].resource;
-            taken++;
-        }
+        if (taken[leader].count >= max && taken[leader].last != all->items[i].sort_number)
+            continue;
+        taken[leader].count++;
+        taken[leader].last = all->items[i].sort_number;
+        results.resources[results.count++] = all->items[i].resource;
     }
     results.match_count = results.count;
     *ret_results = results;
@@ -722,16 +783,16 @@ enum vg_status fhir_lastn_in(struct fhir_store *store, void *view, struct vg_sli
     struct fhir_chain chain = {chain_find, is_pointed_at, &chaining};
     unsigned type = fhir_type_find(VG_SLICE("Observation"));
     struct fhir_query *query = vg_arena_alloc(arena, sizeof(*query));
-    /* A value that never should have existed must not look like the newest. */
-    struct vg_slice safe = vg_arena_printf(arena, "%.*s&status:not=entered-in-error", VG_FMT(text));
     struct fhir_results results = {0};
     struct latest all = {0};
     uint32_t max = max_of(text);
     enum vg_status st;
 
-    if (!query || !safe.ptr)
+    if (!query)
         return vg_fail(err, VG_REJECT, "fhir.memory", 0, "no room for the search");
-    st = fhir_query_parse(arena, type, safe, is_strict, store->base_url, &chain, query, issue, err);
+    if (max == 0)
+        return fhir_refuse(issue, err, 400, "value", VG_SLICE("max"), "max is a number above 0");
+    st = fhir_query_parse(arena, type, text, is_strict, store->base_url, &chain, query, issue, err);
     if (st != VG_OK)
         return st;
     struct fhir_filter *patient = filter_of(query, "patient");
@@ -748,9 +809,10 @@ enum vg_status fhir_lastn_in(struct fhir_store *store, void *view, struct vg_sli
     query->is_descending = true;
     query->has_cursor = false;
     query->id_order = 0;
-    query->count = max;
     query->is_count_only = query->wants_total = false;
-    st = collect(store, view, query, arena, &all, err);
+    st = leave_errors_out(query, arena, err);
+    if (st == VG_OK)
+        st = collect(store, view, query, max, arena, &all, err);
     if (st == VG_OK) {
         qsort(all.items, all.count, sizeof(*all.items), newest_first);
         st = group(&all, arena, issue, err);
@@ -759,7 +821,8 @@ enum vg_status fhir_lastn_in(struct fhir_store *store, void *view, struct vg_sli
         st = take_groups(&all, max, arena, &results, err);
     if (st != VG_OK)
         return st;
-    results.self_query = text;
+    results.self_query =
+        max == 1 ? query->self : vg_arena_printf(arena, "%.*s&max=%u", VG_FMT(query->self), max);
     st = trim(query, arena, &results, err);
     if (st == VG_OK)
         *ret_results = results;

@@ -239,8 +239,8 @@ def test_platform(checks, work, far):
 
     checks.heading("the server is there again")
     far.come_back()
-    h.wait_for("every reading, once", all_there, 90)
-    h.wait_for("health is well again", lambda: not troubles_of(hub), 60)
+    h.wait_for("every reading, once", all_there, max(90, h.DEADLINE_S))
+    h.wait_for("health is well again", lambda: not troubles_of(hub), max(60, h.DEADLINE_S))
     check("and once only", len(rates()), len(sent))
     check("no dead letters", hub.letters(), [])
 

@@ -141,6 +141,7 @@ def writes(at, row):
                Content_Type=PATCH)
     row("PATCH: move and copy", [n["family"] for n in moved.json["name"]], ["B", "A", "B"])
 
+    row("what is preferred is read in any case of letters", at("POST", "/Patient", patient(), Prefer="RETURN=minimal").text, "")
     row("return=minimal is empty", at("POST", "/Patient", patient(), Prefer="return=minimal").text, "")
     row("return=representation", at("POST", "/Patient", patient(), Prefer="return=representation").json["resourceType"], "Patient")
     row("return=OperationOutcome", at("POST", "/Patient", patient(), Prefer="return=OperationOutcome").json["resourceType"], "OperationOutcome")
@@ -397,6 +398,27 @@ def search(at, row):
     row("$lastn", sorted(last.ids()), ["bp", "s6", "s9"])
     row("$lastn needs a patient and a code or category", (at("GET", "/Observation/$lastn?code=1").status, at("GET", "/Observation/$lastn?patient=s1").status),
         (400, 400))
+    def coded(*codes, text=None):
+        return {"coding": [{"system": s, "code": c} for s, c in codes]} if codes else {"text": text}
+
+    kinds = (coded(("urn:l", "1")), coded(("urn:l", "1"), ("urn:x", "one")), coded(("urn:x", "one")), coded(("urn:l", "2")), coded(("urn:x", "1")),
+             coded(text="a text"), coded(text="A text"))
+    for n, kind in enumerate(kinds):
+        for k in range(2):
+            at.put(pulse(f"g{n}{k}", "Patient/g", code=kind, at=f"2026-03-{10 + n}T10:0{k}:00Z"))
+    newest = at("GET", "/Observation/$lastn?patient=g&category=vital-signs")
+    row("$lastn: a group is what shares a coding by some way, or has the same text; newest first", newest.ids(), ["g61", "g51", "g41", "g31", "g21"])
+    row("$lastn: with max", at("GET", "/Observation/$lastn?patient=g&category=vital-signs&max=2").ids(),
+        ["g61", "g60", "g51", "g50", "g41", "g40", "g31", "g30", "g21", "g20"])
+    row("$lastn: several codes", at("GET", "/Observation/$lastn?patient=g&code=urn:l|1,urn:l|2&max=3").ids(), ["g31", "g30", "g11", "g10", "g01"])
+    at.put(pulse("gt", "Patient/g", code=kinds[3], at="2026-03-13T11:01:00+01:00"))
+    row("$lastn: of one time are all told", sorted(at("GET", "/Observation/$lastn?patient=g&code=urn:l|2").ids()), ["g31", "gt"])
+    at.put(pulse("g61", "Patient/g", code=kinds[6], at="2026-03-16T10:01:00Z", status="entered-in-error"))
+    row("$lastn: entered in error never counts", at("GET", "/Observation/$lastn?patient=g&category=vital-signs").ids()[:2], ["g60", "g51"])
+    row("$lastn: self says what was understood", at("GET", "/Observation/$lastn?patient=g&category=vital-signs&max=2&colour=red").link("self"),
+        at.base + "/Observation/$lastn?patient=g&category=vital-signs&max=2")
+    row("$lastn: max is above 0", [at("GET", "/Observation/$lastn?patient=g&category=vital-signs&max=" + m).status for m in ("0", "-1", "x")], [400] * 3)
+    row("a code that is a text is nobody's code", (at("GET", "/Observation?patient=g&code=a text").ids(), at("GET", "/Observation?patient=g&code=|").ids()), ([], []))
     row("_sort", at("GET", "/Observation?patient=s1&code=8867-4&_sort=date&_count=2").ids(), ["s0", "s1"])
     row("our own parameters: Flag?status", at("GET", "/Flag?status=active").status, 200)
 

@@ -46,7 +46,8 @@ static void put_param(struct vg_json_writer *w, struct vg_arena *arena,
             if (index->rows[i].path == path)
                 put_value(w, arena, &index->rows[i]);
         for (size_t i = 0; i < index->code_count; i++)
-            if (index->codes[i].path == path)
+            if (index->codes[i].path == path &&
+                !vg_slice_starts(index->codes[i].text, VG_SLICE(FHIR_TEXT_CODE)))
                 put_value(w, arena, &index->codes[i]);
         if (path->role == FHIR_ROLE_PATIENT && index->patient.len)
             put_value(w, arena, &own);
