@@ -117,7 +117,7 @@ function watched(name) {
   const isMain = name === 'sepsis-vitals';
   const levelOf = (v) => (v >= 0.25 ? 'drift' : v >= 0.1 ? 'watch' : 'ok');
   const items = reference.features.map((f, i) => {
-    const group = f.name.split('_')[0];
+    const group = f.name.split("_")[0];
     const psi = isMain ? (group === 'pulse' ? 0.9 : group === 'temperature' ? 0.18 : group === 'spo2' ? 0.12 : 0.03) * (0.3 + 0.7 * ((i * 37) % 10) / 9) : 0.02;
     return { name: f.name, group, what: f.name.replaceAll('_', ' '), psi, missingPsi: psi / 3, level: levelOf(psi), missing: Math.min(1, f.missing + psi / 4), missingBefore: f.missing };
   });

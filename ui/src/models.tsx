@@ -4,7 +4,7 @@ import type { ComponentChildren } from 'preact';
 import { useState } from 'preact/hooks';
 import { api, isAdmin } from './api';
 import { dayClock, percent } from './logic';
-import { Columns, Curves, Figure, roundUp, type XY } from './plot';
+import { Columns, Curves, Figure, plainAxis, roundUp, shareAxis as share, type XY } from './plot';
 import { Age, Failure, Heading, Link, Loading, path, useFetched } from './ui';
 
 // ---- what the server says (docs/api.md) ----
@@ -35,7 +35,10 @@ const text = (value: unknown, where: string) => { const v = at(value, where); re
 const fixed = (v: Num | undefined, digits: number) => (v === null || v === undefined ? '–' : v.toFixed(digits));
 /** "0.7069 to 0.7525" with as many digits as the figure beside it */
 const range = (v: string, digits: number, scale = 1) => v.replace(/[\d.]+/g, (n) => (Number(n) * scale).toFixed(digits)).replace(' to ', ' – ');
-const words = (name: string) => name.replace(/([a-z0-9])([A-Z])/g, '$1 $2').replace(/[_-]/g, ' ').replace(/^./, (c) => c.toUpperCase());
+const words = (name: string) => name.replace(/95$/, ', range').replace(/([a-z0-9])([A-Z])/g, (_, a, b) => `${a} ${b.toLowerCase()}`).replace(/[_-]/g, ' ').replace(/^./, (c) => c.toUpperCase()).replace(/auroc/gi, 'AUROC').replace(/news2/gi, 'NEWS2').replace(/spo2/i, 'SpO2').replace(/\bicu\b/i, 'ICU');
+const GROUPS: Record<string, string> = { mean: 'Mean pressure', systolic: 'Systolic pressure', diastolic: 'Diastolic pressure', rules: 'Other scores', labs: 'Laboratory', gcs: 'Glasgow coma scale' };
+const groupName = (name: string) => GROUPS[name] ?? words(name);
+const horizon = (hours: Num) => (hours === null ? '–' : hours >= 72 ? `${Math.round(hours / 24)} d` : `${hours} h`);
 const day = (time: string) => new Date(time).toISOString().slice(5, 10);
 
 const MODES: Record<string, [string, string]> = {
@@ -56,9 +59,9 @@ function verdicts(m: Model, w: Watched | null): { level: Level; says: string }[]
   if (r.version !== m.version) said.push({ level: 'unknown', says: `last watched as version ${r.version}` });
   if (f.state === 'ok') said.push({ level: f.drift ? 'drift' : f.watch ? 'watch' : 'ok', says: f.drift ? `${f.drift} of ${f.items.length} inputs in drift` : f.watch ? `${f.watch} inputs to watch` : 'inputs as in training' });
   else said.push({ level: 'unknown', says: f.state === 'few' ? 'too few hours to judge inputs' : f.state === 'none' ? 'no reference to judge inputs by' : 'no readings to judge' });
-  if (r.alerts.medium !== null) said.push({ level: r.alerts.state !== 'ok' || r.alerts.mediumBefore === null ? 'unknown' : r.alerts.medium > 2 * r.alerts.mediumBefore ? 'watch' : 'ok', says: `${fixed(r.alerts.medium, 1)} alerts per 100 patient-days` });
+  if (r.alerts.medium !== null) said.push({ level: r.alerts.state !== 'ok' || r.alerts.mediumBefore === null ? 'unknown' : r.alerts.medium > 2 * r.alerts.mediumBefore ? 'watch' : 'ok', says: `${fixed(r.alerts.medium, 1)} alerts per 100 patient-days${r.alerts.mediumBefore === null ? '' : `, ${fixed(r.alerts.mediumBefore, 1)} expected`}` });
   const c = r.calibration;
-  if (c.state === 'ok') said.push({ level: w?.proposal ? 'drift' : 'ok', says: w?.proposal ? 'recalibration proposed' : 'probabilities in keeping with outcomes' });
+  if (c.state === 'ok') said.push({ level: w?.proposal ? 'watch' : 'ok', says: w?.proposal ? 'recalibration proposed' : 'probabilities in keeping with outcomes' });
   else said.push({ level: 'unknown', says: c.state === 'few' ? 'too few outcomes to judge calibration' : 'no outcomes: calibration not known' });
   return said;
 }
@@ -75,8 +78,10 @@ function KeyFigures({ card }: { card: Json }) {
     ['Expected to observed', fixed(num(test, 'expectedToObserved'), 2), '1 is right'], ['Calibration slope', fixed(num(test, 'calibrationSlope'), 2), '1 is right; below, the extremes are too extreme'], ['Brier score', fixed(num(test, 'brier'), 3), 'smaller is better'],
   ];
   return (
-    <div class="scroll free" tabIndex={0} role="region" aria-label="Key figures"><table class="figures">
-      <caption>On {num(card, 'data.test.patients')?.toLocaleString('en') ?? '–'} patients kept apart, {num(card, 'data.test.patientsWithOutcome')?.toLocaleString('en') ?? '–'} with the outcome. 95 of 100 samples of patients lie in the range.</caption>
+    <>
+    <p class="muted">On {num(card, 'data.test.patients')?.toLocaleString('en') ?? '–'} patients kept apart, {num(card, 'data.test.patientsWithOutcome')?.toLocaleString('en') ?? '–'} with the outcome. 95 of 100 samples of patients lie in the range.</p>
+    <div class="scroll free" tabIndex={0} role="region" aria-label="Key figures"><table class="figures has-words">
+      <caption class="sr">Key figures of the model and of NEWS2</caption>
       <thead><tr><th scope="col">Figure</th><th scope="col">Model</th><th scope="col">Range</th><th scope="col">NEWS2</th><th scope="col">Reads as</th></tr></thead>
       <tbody>
         {rows.filter(([, key]) => num(test, key) !== null).map(([name, key, digits, reads]) => (
@@ -84,14 +89,18 @@ function KeyFigures({ card }: { card: Json }) {
         ))}
         {plain.map(([name, value, reads]) => <tr key={name}><th scope="row">{name}</th><td><b>{value}</b></td><td>–</td><td>–</td><td class="muted">{reads}</td></tr>)}
       </tbody></table></div>
+    </>
   );
 }
 
 function Thresholds({ card, inForce }: { card: Json; inForce?: { medium: number; high: number } }) {
   const rows = (['medium', 'high'] as const).map((band) => ({ band, at: inForce?.[band] ?? num(card, `thresholds.${band}.probability`), isCards: inForce === undefined || Math.abs(inForce[band] - (num(card, `thresholds.${band}.probability`) ?? 0)) < 1e-9, test: at(card, `thresholds.${band}.test`) }));
   return (
+    <>
+    <h3>What the care team gets</h3>
+    <p class="muted">An alert is an hour at or above the band’s threshold with none in the 24 h before.</p>
     <div class="scroll free" tabIndex={0} role="region" aria-label="Bands"><table class="figures">
-      <caption>What the care team gets at each band. An alert is an hour at or above the threshold with none in the 24 h before.</caption>
+      <caption class="sr">Alerts of each band</caption>
       <thead><tr><th scope="col">Band</th><th scope="col">From</th><th scope="col">Alerts per 100 patient-days</th><th scope="col">Of those true</th><th scope="col">Of the ill, found</th><th scope="col">Hours ahead</th></tr></thead>
       <tbody>{rows.map((r) => (
         <tr key={r.band}><th scope="row">{words(r.band)}</th><td>{percent(r.at)}</td>
@@ -103,20 +112,20 @@ function Thresholds({ card, inForce }: { card: Json; inForce?: { medium: number;
           </> : <td colSpan={4} class="muted">set here in live.json: the card has no figures for it</td>}
         </tr>
       ))}</tbody></table></div>
+    </>
   );
 }
 
 function CardCurves({ card, curves }: { card: Json; curves: NonNullable<Watched['curves']> }) {
-  const share = (name: string, max = 1) => ({ name, max, format: (v: number) => `${(v * 100).toFixed(max < 0.1 ? 1 : 0)} %` });
   const highest = (points: XY[], k: 0 | 1) => roundUp(Math.max(0.001, ...points.map((p) => p[k])));
   const both = Math.min(1, Math.max(highest(curves.calibration, 0), highest(curves.calibration, 1)));
   const rate = num(card, 'figures.test.baseRate');
   return (
     <div class="figures-grid">
       <Curves title="Receiver operating characteristic" note={`area ${fixed(num(card, 'figures.test.rowAuroc'), 3)}; dashed: chance`} x={share('false alarms among hours without')} y={share('found')} series={[{ name: 'model', points: [[0, 0], ...curves.roc, [1, 1]] }]} hasDiagonal />
-      <Curves title="Precision and recall" note={`area ${fixed(num(card, 'figures.test.rowAveragePrecision'), 3)}`} x={share('found')} y={share('true among alerts', highest(curves.precision, 1))} series={[{ name: 'model', points: curves.precision }]} marks={rate === null ? [] : [{ at: rate, name: 'chance' }]} />
-      <Curves title="Calibration" note="ten groups; on the dashed line what was said came true" x={share('said', both)} y={share('came true', both)} series={[{ name: 'model', points: curves.calibration, hasDots: true }]} hasDiagonal />
-      <Curves title="Alert burden" note="what finding more costs" x={{ name: 'alerts per 100 patient-days', max: highest(curves.burden, 0), format: (v) => v.toFixed(0) }} y={share('of the ill, found')} series={[{ name: 'model', points: curves.burden, hasDots: true }]} />
+      <Curves title="Precision and recall" note={`average ${fixed(num(card, 'figures.test.rowAveragePrecision'), 3)}`} x={share('found')} y={share('true among alerts', highest(curves.precision.filter(([found]) => found >= 0.02), 1))} series={[{ name: 'model', points: curves.precision }]} marks={rate === null ? [] : [{ at: rate, name: 'chance' }]} />
+      <Curves title="Calibration" note="ten groups; dashed: as said" x={share('said', both)} y={share('came true', both)} series={[{ name: 'model', points: curves.calibration, hasDots: true }]} hasDiagonal />
+      <Curves title="Alert burden" note="what finding more costs" x={plainAxis('alerts per 100 patient-days', highest(curves.burden, 0))} y={share('of the ill, found')} series={[{ name: 'model', points: curves.burden, hasDots: true }]} />
     </div>
   );
 }
@@ -146,12 +155,13 @@ function Inputs({ f, needs }: { f: Result['features']; needs: string }) {
   return (
     <>
       <p class="muted">Computed again for {f.hours.toLocaleString('en')} hours of {f.patients} {f.patients === f.ofPatients ? 'patients' : `of ${f.ofPatients} patients`}. Below 0.1 is steady, from 0.1 worth a look, from 0.25 other patients, other devices or another way to measure. {f.state === 'few' && <b>{needs}</b>}</p>
+      <p class="drift-scale" aria-hidden="true"><span>0.1</span><span>0.25</span><span>0.5+</span></p>
       <ul class="drift" data-testid="drift">{sorted.map((g) => (
         <li key={g.name}>
           <details>
-            <summary><span class="drift-name">{words(g.name)}</span><PsiBar value={g.worst} level={level(g.items)} /><span class="drift-value">{g.worst.toFixed(2)}</span><Sign level={f.state === 'few' ? 'unknown' : level(g.items)}>{f.state === 'few' ? 'too few' : undefined}</Sign></summary>
-            <div class="scroll" tabIndex={0} role="region" aria-label={`Features of ${words(g.name)}`}><table>
-              <caption class="sr">Features of {words(g.name)}, most changed first</caption>
+            <summary><span class="drift-name">{groupName(g.name)}</span><PsiBar value={g.worst} level={level(g.items)} /><span class="drift-value">{g.worst.toFixed(2)}</span><Sign level={f.state === 'few' ? 'unknown' : level(g.items)}>{f.state === 'few' ? 'too few' : undefined}</Sign></summary>
+            <div class="scroll" tabIndex={0} role="region" aria-label={`Features of ${groupName(g.name)}`}><table>
+              <caption class="sr">Features of {groupName(g.name)}, most changed first</caption>
               <thead><tr><th scope="col">Feature</th><th scope="col">PSI</th><th scope="col">Missing in training</th><th scope="col">Missing now</th><th scope="col">PSI of missing</th><th scope="col">Level</th></tr></thead>
               <tbody>{g.items.map((i) => <tr key={i.name}><th scope="row">{i.what}</th><td>{fixed(i.psi, 3)}</td><td>{percent(i.missingBefore)}</td><td>{percent(i.missing)}</td><td>{fixed(i.missingPsi, 3)}</td><td><Sign level={i.level} /></td></tr>)}</tbody></table></div>
           </details>
@@ -161,17 +171,16 @@ function Inputs({ f, needs }: { f: Result['features']; needs: string }) {
   );
 }
 
-function Calibration({ c, mean, horizon }: { c: Result['calibration']; mean: Num; horizon: Num }) {
+function Calibration({ c, mean, hours }: { c: Result['calibration']; mean: Num; hours: Num }) {
   if (c.state === 'bad') return <p class="error">The outcomes cannot be read: {c.text}</p>;
   if (c.state === 'none' || c.state === 'empty')
     return (
       <div class="calm">
         <p><b>Not known: {c.state === 'none' ? 'no outcomes were given' : 'none of the patients with outcomes has a score that can be judged yet'}.</b> Whether a probability is true can only be told from what became of the patients (<code>vigil model outcomes NAME FILE</code>).</p>
-        <p>Mean probability here <b>{percent(mean)}</b>; in training the outcome followed within {horizon} h in <b>{percent(c.baseRateBefore)}</b> of the hours. A difference may be other patients as well as a wrong probability.</p>
+        <p>Mean probability here <b>{percent(mean)}</b>; in training the outcome followed within {horizon(hours)} in <b>{percent(c.baseRateBefore)}</b> of the hours. A difference may be other patients as well as a wrong probability.</p>
       </div>
     );
   const max = Math.min(1, roundUp(Math.max(0.001, ...(c.curve ?? []).flat())));
-  const share = (name: string) => ({ name, max, format: (v: number) => `${(v * 100).toFixed(max < 0.1 ? 1 : 0)} %` });
   return (
     <div class="with-figure">
       <div class="scroll free" tabIndex={0} role="region" aria-label="Calibration by outcomes"><table class="figures">
@@ -182,21 +191,25 @@ function Calibration({ c, mean, horizon }: { c: Result['calibration']; mean: Num
           <tr><th scope="row">Slope</th><td><b>{fixed(c.slope, 2)}</b></td><td>–</td></tr><tr><th scope="row">Intercept</th><td><b>{fixed(c.intercept, 2)}</b></td><td>–</td></tr>
           <tr><th scope="row">Brier score</th><td><b>{fixed(c.brier, 3)}</b></td><td>–</td></tr><tr><th scope="row">AUROC, by hour</th><td><b>{fixed(c.auroc, 3)}</b></td><td class="num">{fixed(c.aurocLow, 3)} – {fixed(c.aurocHigh, 3)}</td></tr>
         </tbody></table></div>
-      {c.curve && <Curves title="Calibration here" note="ten groups" x={share('said')} y={share('came true')} series={[{ name: 'here', points: c.curve, hasDots: true }]} hasDiagonal />}
+      {c.curve && <Curves title="Calibration here" note="ten groups; dashed: as said" x={share('said', max)} y={share('came true', max)} series={[{ name: 'here', points: c.curve, hasDots: true }]} hasDiagonal />}
     </div>
   );
 }
 
-function ProposalBox({ p, name }: { p: Proposal; name: string }) {
+function ProposalBox({ p, m }: { p: Proposal; m: Model }) {
+  const rows: [string, string, string][] = [
+    ['version', m.version ?? '–', p.newVersion], ['calibration: slope', fixed(num(m.card, 'calibration.slope'), 4), p.calibration.slope.toFixed(4)], ['calibration: intercept', fixed(num(m.card, 'calibration.intercept'), 4), p.calibration.intercept.toFixed(4)],
+    ['band medium from', percent(num(m.card, 'thresholds.medium.probability')), percent(p.thresholds.medium)], ['band high from', percent(num(m.card, 'thresholds.high.probability')), percent(p.thresholds.high)],
+  ];
   return (
     <section class="proposal" data-testid="proposal" aria-labelledby="proposal-head">
       <h3 id="proposal-head">Proposed: version {p.newVersion}</h3>
       <p>{p.text}</p>
       <div class="scroll free" tabIndex={0} role="region" aria-label="What would change"><table class="figures">
         <caption class="sr">What would change in card.json</caption>
-        <thead><tr><th scope="col">card.json</th><th scope="col">would be</th></tr></thead>
-        <tbody>{([['version', p.newVersion], ['calibration: slope', p.calibration.slope.toFixed(4)], ['calibration: intercept', p.calibration.intercept.toFixed(4)], ['band medium from', percent(p.thresholds.medium)], ['band high from', percent(p.thresholds.high)]] as const).map(([k, v]) => <tr key={k}><th scope="row">{k}</th><td>{v}</td></tr>)}</tbody></table></div>
-      <p>Nothing changes by itself. Whoever answers for the model applies it on the server: <code>vigil model recalibrate {name} --apply</code></p>
+        <thead><tr><th scope="col">card.json</th><th scope="col">is now</th><th scope="col">would be</th></tr></thead>
+        <tbody>{rows.map(([k, is, would]) => <tr key={k}><th scope="row">{k}</th><td>{is}</td><td><b>{would}</b></td></tr>)}</tbody></table></div>
+      <p>Nothing changes by itself. Whoever answers for the model applies it on the server: <code>vigil model recalibrate {m.name} --apply</code></p>
     </section>
   );
 }
@@ -220,22 +233,22 @@ function Watching({ m, w }: { m: Model; w: Watched }) {
     <>
       <p class="muted">Looked at <Age time={r.time} /> ago ({dayClock(r.time)}), since {dayClock(r.from)}: {r.hours.toLocaleString('en')} hours of {r.patients} patients{r.oneIn > 1 && `, one patient in ${r.oneIn}`}.{!r.isWhole && ' The time was over before all had been looked at.'}{r.version !== m.version && <b> This was version {r.version}.</b>}</p>
       <dl class="key-tiles">
-        <div><dt>Inputs</dt><dd>{r.features.state === 'ok' ? `${r.features.drift} drift` : '–'}</dd><dd class="sub">{r.features.state === 'ok' ? <Sign level={level}>{r.features.watch} to watch, of {r.features.items.length}</Sign> : needs}</dd></div>
+        <div><dt>Inputs</dt><dd>{r.features.state === 'ok' ? `${r.features.drift} in drift` : '–'}</dd><dd class="sub">{r.features.state === 'ok' ? <Sign level={level}>{r.features.watch} to watch, of {r.features.items.length}</Sign> : needs}</dd></div>
         <div><dt>Alerts per 100 patient-days</dt><dd>{fixed(r.alerts.medium, 1)}</dd><dd class="sub">{expected === null ? 'expected: not known for these thresholds' : `expected ${fixed(expected, 1)}`}</dd></div>
         <div><dt>Mean probability</dt><dd>{percent(p.mean)}</dd><dd class="sub">{p.psi === null ? 'no reference' : <Sign level={p.state === 'ok' ? p.level : 'unknown'}>PSI {fixed(p.psi, 2)}</Sign>}</dd></div>
-        <div><dt>Expected to observed</dt><dd>{fixed(r.calibration.expectedToObserved, 2)}</dd><dd class="sub">{r.calibration.state === 'ok' ? (w.proposal ? <Sign level="drift">recalibration proposed</Sign> : <Sign level="ok">in keeping</Sign>) : 'outcomes are needed'}</dd></div>
+        <div><dt>Expected to observed</dt><dd>{fixed(r.calibration.expectedToObserved, 2)}</dd><dd class="sub">{r.calibration.state === 'ok' ? (w.proposal ? <Sign level="watch">recalibration proposed</Sign> : <Sign level="ok">in keeping</Sign>) : 'outcomes are needed'}</dd></div>
       </dl>
-      {w.proposal && m.name && <ProposalBox p={w.proposal} name={m.name} />}
+      {w.proposal && m.name && <ProposalBox p={w.proposal} m={m} />}
       <h3>Inputs against training</h3>
       <Inputs f={r.features} needs={needs} />
       <div class="figures-grid">
-        {days.length > 0 && <Columns title="Alerts by day" note="medium band and above" names={days.map((d) => day(d.day))} xName="day (UTC)" y={{ name: 'alerts per 100 patient-days', max: tall, format: (v) => v.toFixed(tall < 5 ? 1 : 0) }} first={{ name: 'alerts', values: days.map((d) => d.medium) }} marks={expected === null ? [] : [{ at: expected, name: 'expected' }]} />}
-        {runs.length > 1 && <Curves title="Drift over time" note="the input that changed most, at each look" x={{ name: 'day (UTC)', min: first, max: last, format: (v) => day(new Date(v).toISOString()) }} y={{ name: 'PSI', max: drifted, format: (v) => v.toFixed(drifted < 5 ? 2 : 0) }}
+        {days.length > 0 && <Columns title="Alerts by day" note="medium band and above" names={days.map((d) => day(d.day))} xName="day (UTC)" y={plainAxis('alerts per 100 patient-days', tall)} first={{ name: 'alerts', values: days.map((d) => d.medium) }} marks={expected === null ? [] : [{ at: expected, name: 'expected' }]} />}
+        {runs.length > 1 && <Curves title="Drift over time" note="the input that changed most, at each look" x={{ name: 'day (UTC)', min: first, max: last, format: (v) => day(new Date(v).toISOString()) }} y={plainAxis('PSI', drifted)}
           series={[{ name: 'most changed input', points: line((run) => run.worst), hasDots: true }, { name: 'probabilities', points: line((run) => run.probabilityPsi), isSecond: true, hasDots: true }]} marks={[{ at: 0.1, name: 'watch' }, { at: 0.25, name: 'drift', isAlarm: true }]} />}
-        {p.shares && p.sharesBefore && p.edges && <Columns title="Probabilities" note="each column of training is a tenth of its hours" names={[...cells, '']} xName="from" y={{ name: 'hours', max: roundUp(Math.max(0.1, ...p.shares, ...p.sharesBefore)), format: (v) => `${(v * 100).toFixed(0)} %` }} first={{ name: 'now', values: p.shares }} second={{ name: 'training', values: p.sharesBefore }} />}
+        {p.shares && p.sharesBefore && p.edges && <Columns title="Probabilities" note="white columns: a tenth of training each" names={[...cells, '']} xName="from" y={share('of the hours', roundUp(Math.max(0.1, ...p.shares, ...p.sharesBefore)))} first={{ name: 'now', values: p.shares }} second={{ name: 'training', values: p.sharesBefore }} />}
       </div>
       <h3>Are the probabilities true?</h3>
-      <Calibration c={r.calibration} mean={p.mean} horizon={num(m.card, 'horizonHours')} />
+      <Calibration c={r.calibration} mean={p.mean} hours={num(m.card, 'horizonHours')} />
       {r.calibration.whyNoProposal && r.calibration.state !== 'none' && <p class="muted">No recalibration is proposed: {r.calibration.whyNoProposal}.</p>}
     </>
   );
@@ -244,7 +257,7 @@ function Watching({ m, w }: { m: Model; w: Watched }) {
 // ---- the rest of the card, folded ----
 
 const isPlain = (value: unknown) => value === null || typeof value !== 'object';
-const plain = (value: unknown): string => (value === null || value === undefined ? '–' : typeof value === 'number' ? String(Number(value.toPrecision(4))) : typeof value === 'boolean' ? (value ? 'yes' : 'no') : String(value));
+const plain = (value: unknown): string => (value === null || value === undefined ? '–' : typeof value === 'number' ? (Number.isInteger(value) ? value.toLocaleString('en') : String(Number(value.toPrecision(4)))) : typeof value === 'boolean' ? (value ? 'yes' : 'no') : String(value));
 
 /** Whatever it holds, in the order in which it was written. */
 function Value({ value, name }: { value: unknown; name: string }) {
@@ -284,6 +297,9 @@ function WholeCard({ card }: { card: Json }) {
 }
 
 // ---- pages ----
+
+/** What people see comes first; what cannot be read before what does not run. */
+const rank = (m: Model) => ['flag', 'show', 'silent', 'absent'].indexOf(m.mode);
 
 const where = (m: Model) => `${MODES[m.mode]?.[1] ?? m.mode}${m.units ? ` in ${m.units.join(', ')}; elsewhere ${MODES[m.elsewhere ?? '']?.[1] ?? 'off'}` : ''}`;
 
@@ -325,7 +341,7 @@ function Summary({ m }: { m: Model }) {
       </div>
       {m.card && (
         <dl class="model-numbers">
-          <div><dt>AUROC, by hour</dt><dd>{fixed(num(card, 'figures.test.rowAuroc'), 3)}</dd></div><div><dt>NEWS2</dt><dd>{fixed(num(card, 'figures.news2.rowAuroc'), 3)}</dd></div><div><dt>Horizon</dt><dd>{num(card, 'horizonHours')} h</dd></div>
+          <div><dt>AUROC</dt><dd>{fixed(num(card, 'figures.test.rowAuroc'), 3)}</dd></div><div><dt>NEWS2’s</dt><dd>{fixed(num(card, 'figures.news2.rowAuroc'), 3)}</dd></div><div><dt>Horizon</dt><dd>{horizon(num(card, 'horizonHours'))}</dd></div>
         </dl>
       )}
       {m.name && <ul class="verdicts">{error ? <li>{error}</li> : verdicts(m, data).map((v) => <li key={v.says}><Sign level={v.level}>{v.says}</Sign></li>)}</ul>}
@@ -343,7 +359,7 @@ function One({ m, back }: { m: Model; back: () => void }) {
       {m.trouble && <p class="error" role="alert"><b>Its newest files are not in use:</b> {m.trouble}</p>}
       <p class="lead">{text(card, 'purpose')}</p>
       <dl class="facts brief">
-        <div><dt>Use here</dt><dd>{where(m)}</dd></div><div><dt>Outcome</dt><dd>{text(card, 'outcome')}, within {num(card, 'horizonHours')} h</dd></div>
+        <div><dt>Use here</dt><dd>{where(m)}</dd></div><div><dt>Outcome</dt><dd>{text(card, 'outcome')}, within {horizon(num(card, 'horizonHours'))}</dd></div>
         <div><dt>Made from</dt><dd>{text(card, 'data.source').split(':')[0]}</dd></div><div><dt>Files</dt><dd><code>{m.digest}</code>{m.engine === 'remote' && ', scored by another process'}</dd></div>
       </dl>
       {Array.isArray(at(card, 'limits')) && <p class="notice"><b>Before use:</b> {(at(card, 'limits') as string[]).slice(0, 2).join(' ')}</p>}
@@ -374,7 +390,7 @@ export function Models() {
       {!data && !error && <Loading what="the models" />}
       {data?.models.length === 0 && <p class="empty">No model runs: NEWS2 alone.</p>}
       {data && name && !one && <p class="notice">There is no model called {name} here.</p>}
-      {data && data.models.length > 0 && <ul class="model-list">{data.models.map((m) => <Summary key={m.folder} m={m} />)}</ul>}
+      {data && data.models.length > 0 && <ul class="model-list">{[...data.models].sort((a, b) => rank(a) - rank(b)).map((m) => <Summary key={m.folder} m={m} />)}</ul>}
     </>
   );
 }

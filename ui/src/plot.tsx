@@ -7,14 +7,17 @@ export type XY = [number, number];
 export type Series = { name: string; points: XY[]; isSecond?: boolean; hasDots?: boolean };
 type Axis = { name: string; max: number; min?: number; format: (value: number) => string };
 
-const LEFT = 46, TOP = 10, WIDTH = 264, HEIGHT = 190, RIGHT = 12, BOTTOM = 36;
+const LEFT = 42, TOP = 26, WIDTH = 264, HEIGHT = 180, RIGHT = 20, BOTTOM = 36;
 
-/** 1, 2 or 5 times a power of ten, at least the value. */
+/** At least the value, and a quarter of it is a short number: axes have four steps. */
 export function roundUp(value: number) {
   if (!(value > 0)) return 1;
   const power = 10 ** Math.floor(Math.log10(value));
-  return ([1, 1.5, 2, 3, 4, 5, 6, 8, 10].find((step) => step * power >= value * 0.9999) ?? 10) * power;
+  return Number((([1, 1.2, 1.6, 2, 2.4, 3.2, 4, 6, 8].find((step) => step * power >= value * 0.9999) ?? 10) * power).toPrecision(3));
 }
+/** Numbers of such an axis, with a digit behind the point where a quarter needs one. */
+export const plainAxis = (name: string, max: number): Axis => ({ name, max, format: (v) => v.toFixed(max / 4 >= 1 && (max / 4) % 1 < 1e-9 ? 0 : max < 0.8 ? 2 : 1) });
+export const shareAxis = (name: string, max = 1): Axis => ({ name, max, format: (v) => `${(v * 100).toFixed(Math.abs(max * 25 - Math.round(max * 25)) < 1e-9 ? 0 : 1)} %` });
 
 export function Values({ head, rows, label }: { head: string[]; rows: (string | number)[][]; label: string }) {
   return (
@@ -33,6 +36,7 @@ function Frame({ x, y, label, children, xTicks, marks = [] }: { x: Axis; y: Axis
   const place = (v: number) => TOP + HEIGHT * (1 - Math.min(1, v / y.max));
   return (
     <svg class="plot" viewBox={`0 0 ${LEFT + WIDTH + RIGHT} ${TOP + HEIGHT + BOTTOM}`} role="img" aria-label={label}>
+      <text class="plot-name" x="4" y="12">{y.name}</text>
       {ticks.map((t) => (
         <g key={t}>
           <line class="plot-grid" x1={LEFT} x2={LEFT + WIDTH} y1={TOP + HEIGHT * (1 - t)} y2={TOP + HEIGHT * (1 - t)} />
