@@ -6,16 +6,20 @@
 #include "app/mapping_form.h"
 
 #include "base/file.h"
+#include "base/map.h"
 #include "connector/debugger.h"
 #include "connector/mapping_store.h"
 
 #include <stdio.h>
+#include <stdlib.h>
 
 #define FILE_BYTES_MAX (16u << 20)
+#define FINDINGS_MAX 300 /* a hundred errors of each mapping, or as many warnings */
 
 static const char usage[] =
-    "usage: vigil mapping test --device FILE [--fhir FILE] [--compat default|medtech] [--envelope] "
-    "MESSAGE...\n"
+    "usage: vigil mapping test --device FILE [--fhir FILE] [--compat default|medtech] "
+    "[--envelope]\n"
+    "                          [--aggregate] MESSAGE...\n"
     "       vigil mapping validate [--device FILE] [--fhir FILE]\n"
     "       vigil mapping reload | versions [--json] | rollback VERSION [--data DIR]\n"
     "\n"
@@ -26,8 +30,12 @@ static const char usage[] =
     "application/vnd.bluetooth.gatt[+json]) it is decoded first; --characteristic UUID, --zone "
     "ZONE\n"
     "and --device-id ID say what comes beside the message.\n"
-    "validate says every error and warning as FILE:LINE:COLUMN. Both end with 1 when there is an "
-    "error.\n"
+    "With --aggregate the document has each different error once, with the first message that has "
+    "it\n"
+    "and how many have.\n"
+    "validate says every error and warning as FILE:LINE:COLUMN, in the files' order. Both end with "
+    "1\n"
+    "when there is an error.\n"
     "reload puts the two files of the running platform's settings in force, rollback a version "
     "that\n"
     "was; on any error the old ones stay. versions lists what was put in force, newest first.\n"
@@ -37,8 +45,11 @@ struct mapping_command {
     struct vg_arena arena;
     const char *device, *fhir;
     struct mapping_form form;
+    bool is_aggregate;
     struct debugger *debugger;
     size_t errors, warnings; /* of the mappings */
+    struct debugger_finding findings[FINDINGS_MAX];
+    size_t finding_count;
 };
 
 /* NULL is no file. 0, or the exit code to end with (said why). */
@@ -90,6 +101,111 @@ static size_t test_decoded(struct mapping_command *c, const char *path, struct v
     return errors + (partial.code != NULL);
 }
 
+static size_t test_message(struct mapping_command *c, const char *path, struct vg_slice text,
+                           bool is_envelope, struct vg_json_writer *w)
+{
+    return c->form.content_type
+               ? test_decoded(c, path, text, w)
+               : debugger_test(c->debugger, vg_slice_of(path), text, is_envelope, w);
+}
+
+/* ---- many messages, each different error and warning once ---- */
+
+struct error_group {
+    const struct vg_json *result, *finding; /* of the first message that has it */
+    const char *member;                     /* where it stands: errors or warnings */
+    int count, last;                        /* messages; the last one's number */
+    struct error_group *next;
+};
+
+struct error_groups {
+    struct vg_map by_finding; /* its JSON -> struct error_group */
+    struct error_group *first, **tail;
+};
+
+/* False: no memory. */
+static bool group_findings(struct mapping_command *c, struct error_groups *groups, int number,
+                           const struct vg_json *result, const char *member)
+{
+    const struct vg_json *findings = vg_json_get(result, member);
+    bool is_ok = true;
+
+    for (const struct vg_json *f = findings ? findings->child : NULL; f && is_ok; f = f->next) {
+        struct error_group *group = vg_map_get(&groups->by_finding, f->source);
+
+        if (!group) {
+            group = vg_arena_alloc(&c->arena, sizeof(*group));
+            if (!group)
+                return false;
+            *group =
+                (struct error_group){.result = result, .finding = f, .member = member, .last = -1};
+            (void)vg_map_put(&groups->by_finding, f->source, group, &is_ok);
+            *groups->tail = group;
+            groups->tail = &group->next;
+        }
+        group->count += group->last != number;
+        group->last = number;
+    }
+    return is_ok;
+}
+
+static bool group_result(struct mapping_command *c, struct error_groups *groups, int number,
+                         struct vg_slice result)
+{
+    struct vg_slice kept = vg_arena_dup(&c->arena, result);
+    struct vg_json *root;
+
+    return kept.ptr && vg_json_parse(&c->arena, kept, NULL, &root, NULL, NULL) == VG_OK &&
+           group_findings(c, groups, number, root, "errors") &&
+           group_findings(c, groups, number, root, "warnings");
+}
+
+static void put_groups(const struct error_groups *groups, struct vg_json_writer *w)
+{
+    static const char *const members[] = {"message", "measurements", "observations"};
+
+    for (const struct error_group *g = groups->first; g; g = g->next) {
+        bool is_error = strcmp(g->member, "errors") == 0;
+
+        vg_json_open_object(w);
+        for (size_t i = 0; i < 3; i++)
+            vg_json_member_raw(w, members[i], vg_json_get(g->result, members[i])->source);
+        if (!is_error)
+            vg_json_member_raw(w, "errors", VG_SLICE("[]"));
+        vg_json_name(w, g->member);
+        vg_json_open_array(w);
+        vg_json_put_raw(w, g->finding->source);
+        vg_json_close_array(w);
+        vg_json_member_i64(w, "aggregatedCount", g->count);
+        vg_json_close_object(w);
+    }
+}
+
+/* The elements of results; returns the number of errors. */
+static size_t test_aggregated(struct mapping_command *c, bool is_envelope, char **paths,
+                              const struct vg_slice *texts, int count, struct vg_json_writer *w)
+{
+    struct error_groups groups = {.tail = &groups.first};
+    size_t errors = 0;
+    struct vg_buf one;
+
+    vg_buf_init(&one, 0);
+    vg_map_init(&groups.by_finding);
+    for (int i = 0; i < count; i++) {
+        struct vg_json_writer writer;
+
+        vg_buf_clear(&one);
+        vg_json_writer_init(&writer, &one);
+        errors += test_message(c, paths[i], texts[i], is_envelope, &writer);
+        if (!vg_buf_ok(&one) || !group_result(c, &groups, i, vg_buf_slice(&one)))
+            w->out->has_failed = true;
+    }
+    put_groups(&groups, w);
+    vg_map_fini(&groups.by_finding, NULL);
+    vg_buf_fini(&one);
+    return errors;
+}
+
 static int test_messages(struct mapping_command *c, bool is_envelope, char **paths, int count)
 {
     struct vg_slice *texts = vg_arena_alloc(&c->arena, sizeof(*texts) * (size_t)count);
@@ -107,11 +223,11 @@ static int test_messages(struct mapping_command *c, bool is_envelope, char **pat
     vg_json_open_object(&w);
     vg_json_name(&w, "results");
     vg_json_open_array(&w);
-    if (errors == 0)
+    if (errors == 0 && c->is_aggregate)
+        errors = test_aggregated(c, is_envelope, paths, texts, count, &w);
+    else if (errors == 0)
         for (int i = 0; i < count; i++)
-            errors += c->form.content_type ? test_decoded(c, paths[i], texts[i], &w)
-                                           : debugger_test(c->debugger, vg_slice_of(paths[i]),
-                                                           texts[i], is_envelope, &w);
+            errors += test_message(c, paths[i], texts[i], is_envelope, &w);
     vg_json_close_array(&w);
     vg_json_name(&w, "templateErrors");
     vg_json_open_array(&w);
@@ -129,18 +245,41 @@ static int test_messages(struct mapping_command *c, bool is_envelope, char **pat
     return errors > 0;
 }
 
-static void print_finding(void *ctx, const struct debugger_finding *finding)
+static void take_finding(void *ctx, const struct debugger_finding *finding)
 {
     struct mapping_command *c = ctx;
 
     c->warnings += finding->is_warning;
-    (void)printf("%s:%u:%u: %s: %.*s\n", finding->is_in_fhir ? c->fhir : c->device, finding->line,
-                 finding->column, finding->is_warning ? "warning" : "error", VG_FMT(finding->text));
+    if (c->finding_count < FINDINGS_MAX)
+        c->findings[c->finding_count++] = *finding;
+}
+
+/* As the files are read from top to bottom, the device mapping first. */
+static int by_place(const void *a, const void *b)
+{
+    const struct debugger_finding *x = a, *y = b;
+    if (x->is_in_fhir != y->is_in_fhir)
+        return x->is_in_fhir ? 1 : -1;
+    if (x->line != y->line)
+        return x->line < y->line ? -1 : 1;
+    return x->column < y->column ? -1 : x->column > y->column;
 }
 
 static int validate(struct mapping_command *c)
 {
-    debugger_findings(c->debugger, print_finding, c);
+    size_t told;
+
+    debugger_findings(c->debugger, take_finding, c);
+    qsort(c->findings, c->finding_count, sizeof(c->findings[0]), by_place);
+    for (size_t i = 0; i < c->finding_count; i++) {
+        const struct debugger_finding *f = &c->findings[i];
+
+        (void)printf("%s:%u:%u: %s: %.*s\n", f->is_in_fhir ? c->fhir : c->device, f->line,
+                     f->column, f->is_warning ? "warning" : "error", VG_FMT(f->text));
+    }
+    told = c->finding_count - c->warnings;
+    if (c->errors > told)
+        (void)fprintf(stderr, "%zu more errors are not told\n", c->errors - told);
     (void)fprintf(stderr, "%zu errors, %zu warnings\n", c->errors, c->warnings);
     return c->errors > 0;
 }
@@ -300,8 +439,8 @@ static void tell_wrong(const struct app_options *options, const struct mapping_c
         (void)fprintf(stderr, "--compat: expected default or medtech, found '%.100s'", compat);
     else if (is_validate && options->rest_count > 1)
         (void)fprintf(stderr, "validate takes no message, found '%.100s'", options->rest[1]);
-    else if (is_validate && is_envelope)
-        (void)fputs("--envelope is of test only", stderr);
+    else if (is_validate && (is_envelope || c->is_aggregate))
+        (void)fputs("--envelope and --aggregate are of test only", stderr);
     else if (is_validate)
         (void)fputs("validate: expected --device FILE, --fhir FILE or both", stderr);
     else if (!c->device)
@@ -324,6 +463,7 @@ int cmd_mapping(int argc, char **argv)
     const char *what;
 
     vg_arena_init(&c.arena, 16 * FILE_BYTES_MAX);
+    c.is_aggregate = app_take_switch(&options, "--aggregate");
     c.device = app_take_option(&options, "--device");
     c.fhir = app_take_option(&options, "--fhir");
     c.form.content_type = app_take_option(&options, "--content-type");
@@ -348,7 +488,7 @@ int cmd_mapping(int argc, char **argv)
         is_right = c.device && options.rest_count > 1;
     else
         is_right = strcmp(what, "validate") == 0 && options.rest_count == 1 &&
-                   (c.device || c.fhir) && !is_envelope;
+                   (c.device || c.fhir) && !is_envelope && !c.is_aggregate;
     if (compat && strcmp(compat, "default") != 0 && strcmp(compat, "medtech") != 0)
         is_right = false;
     is_right = is_right && !is_json;

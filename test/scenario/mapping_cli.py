@@ -85,6 +85,102 @@ def test_lines(checks, work, files):
                             found[2].endswith(end)), (code, [True] * len(starts), True))
 
 
+def test_aggregate(checks, work, files):
+    checks.heading("many messages")
+    found = vigil(work, "test", "--device", DEVICE, "--envelope", "--aggregate", files["broken"], files["bare"], files["envelope"], files["empty"],
+                  files["bare"], files["broken"], files["bare"])
+    results = json.loads(found[1])["results"]
+    checks.check("each different error once, with its first message and how many have it",
+                 (found[0], [(r["message"], len(r["errors"]), len(r.get("warnings", [])), r["aggregatedCount"]) for r in results], found[2]),
+                 (1, [(str(files["broken"]), 1, 0, 2), (str(files["bare"]), 1, 0, 3), (str(files["empty"]), 0, 1, 1)], ""))
+    checks.check("with its place", [(e["line"], e["path"]) for e in results[1]["errors"]], [(9, "template[0].template.deviceIdExpression")])
+    found = vigil(work, "test", "--device", DEVICE, "--envelope", "--aggregate", files["envelope"])
+    checks.check("nothing wrong, nothing told", (found[0], json.loads(found[1])), (0, {"results": [], "templateErrors": []}))
+
+
+DEVICE_LINES = """{
+  "templateType": "CollectionContent",
+  "template": [
+    {
+      "templateType": "CalculatedContent",
+      "template": {
+        "typeName": "t",
+        "typeMatchExpression": "$.Body",
+        "deviceIdExpression": "$.Body.d",
+        "timestampExpression": {"value": "Body.t", "language": "JmesPath"},
+        "values": [
+          {"valueName": "p", "valueExpression": "$.x", "required": true}
+        ]
+      }
+    }
+  ]
+}"""
+FHIR_LINES = """{
+  "templateType": "CollectionFhir",
+  "template": [
+    {
+      "templateType": "CodeValueFhir",
+      "template": {
+        "typeName": "t",
+        "periodInterval": 60,
+        "codes": [],
+        "value": {"valueType": "Quantity", "valueName": "p"},
+        "components": [
+          {"codes": [], "value": {"valueType": "Quantity", "valueName": "q"}}
+        ]
+      }
+    }
+  ]
+}"""
+FAULTS = [  # in which file, what is written instead of what, what the error is about (its place), and a part of its text
+    (0, '"$.Body.d"', '"$.Body["', '"$.Body["', "deviceIdExpression"), (0, '"$.Body.d"', "null", "null", "expected an expression"),
+    (0, '"$.Body.d"', '""', '""', "expected an expression"), (0, '"$.Body.d"', "7", "7", "expected an expression"),
+    (0, '        "deviceIdExpression": "$.Body.d",\n', "", '{\n        "typeName"', "'deviceIdExpression' is missing"),
+    (0, '        "typeName": "t",\n', "", '{\n        "typeMatch', "'typeName' is missing"), (0, '"typeName": "t"', '"typeName": 5', "5,", "expected a text"),
+    (0, '"JmesPath"', '"XPath"', '"XPath"', "expected JsonPath or JmesPath"), (0, '"Body.t"', '"Body..t"', '"Body..t"', "'value'"),
+    (0, '"Body.t"', '"nothing(Body)"', '"nothing(Body)"', "'value'"), (0, '"Body.t"', '"add(Body)"', '"add(Body)"', "'value'"),
+    (0, '"value": "Body.t", ', "", '{"language"', "'value' is missing"), (0, '"language"', '"lang"', '"JmesPath"', "unknown member 'lang'"),
+    (0, '"required": true', '"required": "yes"', '"yes"', "expected true or false"), (0, '"valueName": "p", ', "", '{"valueExpression"', "'valueName' is missing"),
+    (0, '"required": true', '"unit": "bpm"', '"bpm"', "unknown member 'unit'"), (0, '"CalculatedContent"', '"Other"', '"Other"', "as templateType, found 'Other'"),
+    (0, '"CollectionContent"', '"Other"', '"Other"', "expected templateType CollectionContent"), (0, '"typeName": "t",', '"typeName": "t" ', '"typeMatchExpression"', "not JSON"),
+    (1, '        "codes": [],\n', "", '{\n        "typeName"', "'codes' is missing"), (1, "60", "61", "61", "periodInterval"), (1, '"Quantity", "valueName": "p"', '"Number", "valueName": "p"', '{"valueType": "Number"', "valueType"),
+    (1, '"Quantity", "valueName": "p"', '"SampledData", "valueName": "p"', '{"valueType": "Sampled', "defaultPeriod"),
+    (1, '"Quantity", "valueName": "p"', '"CodeableConcept", "valueName": "p"', '{"valueType": "Codeable', "'codes' is missing"),
+    (1, ', "value": {"valueType": "Quantity", "valueName": "q"}', "", '{"codes": []}', "'value' is missing"), (1, '"typeName": "t"', '"typeName": " "', '" "', "not blank"),
+    (1, '"periodInterval": 60', '"interval": 60', "60", "unknown member 'interval'"), (1, '"CollectionFhir"', '"CollectionContent"', '"CollectionContent"', "expected templateType CollectionFhir"),
+]
+
+
+def test_places(checks, work):
+    checks.heading("each error of a mapping at its line and column")
+    for which, old, new, place, part in FAULTS:
+        text = [DEVICE_LINES, FHIR_LINES][which]
+        wrong = text.replace(old, new, 1)
+        at = wrong.index(place, wrong.index(new) if new and new in place else 0)
+        path = work / ("place-fhir.json" if which else "place-device.json")
+        path.write_text(wrong)
+        line, column = wrong[:at].count("\n") + 1, at - (wrong[:at].rfind("\n") + 1) + 1
+        found = vigil(work, "validate", "--fhir" if which else "--device", path)
+        lines = found[1].splitlines()
+        checks.check(f"{old.strip()} -> {new or 'nothing'}", (found[0], len(lines), lines[0].startswith(f"{path}:{line}:{column}: error: "), part in lines[0]),
+                     (1, 1, True, True))
+    device, fhir = work / "place-device.json", work / "place-fhir.json"
+    device.write_text(DEVICE_LINES.replace('"t",', '"T2",', 1).replace('"$.Body.d"', "0").replace('"required"', '"r"'))
+    fhir.write_text(FHIR_LINES.replace("60", "61").replace('"t"', '""'))
+    found = vigil(work, "validate", "--device", device, "--fhir", fhir)
+    checks.check("several, from top to bottom, the device mapping first", [line.split(": error: ")[0].rsplit(":", 1)[0] for line in found[1].splitlines()],
+                 [f"{device}:9", f"{device}:12", f"{fhir}:7", f"{fhir}:8"])
+    device.write_text(DEVICE_LINES)
+    fhir.write_text(FHIR_LINES.replace('"valueName": "p"', '"valueName": "P"').replace('"q"', '"Q"'))
+    found = vigil(work, "validate", "--device", device, "--fhir", fhir)
+    checks.check("a value that is not used: its place, and what is", (found[0], found[1]),
+                 (0, f"{device}:12:49: warning: the FHIR mapping's template 't' does not use the value 'p'; it uses: P, Q\n"))
+    fhir.write_text(FHIR_LINES.replace('"typeName": "t"', '"typeName": "u"'))
+    found = vigil(work, "validate", "--device", device, "--fhir", fhir)
+    checks.check("a type without a template: its place, and which there are", (found[0], found[1]),
+                 (0, f"{device}:6:19: warning: the FHIR mapping has no template for type 't'; it has: u\n"))
+
+
 def test_usage(checks, work, files):
     checks.heading("wrong usage and missing files")
     for what, words in [
@@ -93,6 +189,7 @@ def test_usage(checks, work, files):
             ("validate with a message", ["validate", "--device", DEVICE, files["good"]]),
             ("an unknown compat", ["test", "--device", DEVICE, "--compat", "old", files["good"]]),
             ("an unknown option", ["validate", "--device", DEVICE, "--quick"]),
+            ("validate in groups", ["validate", "--device", DEVICE, "--aggregate"]),
             ("a rollback to nothing", ["rollback"]), ("a reload with words", ["reload", "now"]),
             ("a mapping that is not there", ["validate", "--device", work / "none.json"]),
             ("a message that is not there", ["test", "--device", DEVICE, work / "none.json"])]:
@@ -144,9 +241,10 @@ def test_running(checks, work):
 
 
 def main(checks, work):
-    files = {name: work / f"{name}.json" for name in ("good", "envelope", "empty", "broken", "wrong", "other")}
+    files = {name: work / f"{name}.json" for name in ("good", "envelope", "bare", "empty", "broken", "wrong", "other")}
     files["good"].write_text(json.dumps(GOOD))
     files["envelope"].write_text(json.dumps(ENVELOPE))
+    files["bare"].write_text(json.dumps({"Body": GOOD}))
     files["empty"].write_text(json.dumps({**ENVELOPE, "Body": {}}))
     files["broken"].write_text('{"Body":\n]}')
     files["wrong"].write_text('{"templateType": "CollectionContent", "template": [\n  {"templateType": "CalculatedContent",\n   "template": {"typeName": 1}}]}')
@@ -154,6 +252,8 @@ def main(checks, work):
     files["other"].write_text('{"templateType": "CollectionContent", "template": [\n' + files["other"].read_text() + "]}")
     test_documents(checks, work, files)
     test_lines(checks, work, files)
+    test_places(checks, work)
+    test_aggregate(checks, work, files)
     test_usage(checks, work, files)
     test_running(checks, work)
 

@@ -105,7 +105,7 @@ class Table:
         """The document's results, one of each body; template errors: as many of that."""
         self.count += 1
         mapping = self.work / f"{self.count}.device.json"
-        mapping.write_text(json.dumps(device))
+        mapping.write_text(device if isinstance(device, str) else json.dumps(device))
         paths = []
         for i, body in enumerate(bodies):
             paths.append(self.work / f"{self.count}.{i}.json")
@@ -184,8 +184,145 @@ def test_matches(table):
                                [m["properties"][0]["value"] for m in result["measurements"]], expected)
 
 
+# ---- whole templates, as people bring them ----
+
+def calculated(**members):
+    """A CalculatedContent over B; `...` leaves a member out."""
+    own = {"typeName": "t", "typeMatchExpression": "$.Body", "deviceIdExpression": "$.Body.d", "timestampExpression": "$.Body.t",
+           "values": [{"valueName": "p", "valueExpression": "$.Body.x"}], **members}
+    return {"templateType": "CalculatedContent", "template": {name: own[name] for name in own if own[name] is not ...}}
+
+
+def jmes(**members):
+    return calculated(**{"defaultExpressionLanguage": "JmesPath", "typeMatchExpression": "Body", "deviceIdExpression": "Body.d",
+                         "timestampExpression": "Body.t", "values": values("Body.x"), **members})
+
+
+def legacy(kind, **members):
+    own = calculated(**{"typeMatchExpression": "$..[?(@x)]", "deviceIdExpression": "$.d", "timestampExpression": "$.t", "values": values("$.x"), **members})
+    return {**own, "templateType": kind}
+
+
+def values(*expressions):
+    return [{"valueName": name, "valueExpression": e} for name, e in zip("pqrs", expressions)]
+
+
+B = {"d": "dev", "t": T, "x": 5}
+HUB = {"Body": {"x": 5}, "Properties": {"iothub-creation-time-utc": "no time"}, "SystemProperties": {"iothub-connection-device-id": "hub-1", "iothub-enqueuedtime": T}}
+LENIENT = """{/* ours */ templateType: 'collectioncontentTEMPLATE', template: [{TemplateType: 'calculatedCONTENT', remark: {}, template: {
+  typeName: 'old', typeName: 't', TYPEMATCHEXPRESSION: '$.Body', deviceIdExpression: 'Body.d', timestampExpression: '$.Body.t',
+  Values: [{valuename: 'p', valueExpression: {VALUE: 'Body.x', LANGUAGE: 'jmespath'}, REQUIRED: 'TRUE',}]}}] // end
+}"""
+# What, device templates (or the mapping's text), message, what comes out, with medtech where that is something else. A measurement is written
+# "type device name=value…"; one of another time than T has that, too.
+WHOLE = [
+    ("names and types ignore case, JSON is lenient, the last of a name counts", LENIENT, B, ["t dev p=5"]),
+    ("CalculatedContentTemplate is no alias", [{**calculated(), "templateType": "CalculatedContentTemplate"}], B, [REFUSED]),
+    ("JsonPathContentTemplate is", [legacy("JsonPathContentTemplate")], B, ["t dev p=5"]),
+    ("IotCentralJsonPathContentTemplate is none", [legacy("IotCentralJsonPathContentTemplate")], B, [REFUSED]),
+    ("a type without a name", [calculated(typeName="")], B, [" dev p=5"]),
+    ("no values in the list", [calculated(values=[])], B, ["t dev"]),
+    ("no list of values", [calculated(values=...)], B, [REFUSED]),
+    ("no list of values in JsonPathContent", [legacy("JsonPathContent", values=...)], B, ["t dev"]),
+    ("required as a number and as a text", [calculated(values=[{"valueName": "p", "valueExpression": "$.none", "required": 0}, {"valueName": "q", "valueExpression": "$.Body.x", "required": "False"}])],
+     B, ["t dev q=5"]),
+    ("IoT Hub's own: the id written is ignored, the second time counts", [legacy("IotJsonPathContent", typeMatchExpression="$..[?(@Body.x)]", deviceIdExpression="$.none", values=values("$.Body.x"))],
+     HUB, ["t hub-1 p=5"]),
+    ("IoT Hub's own, matched inside: the device is out of reach", [legacy("IotJsonPathContentTemplate", deviceIdExpression=...)], HUB, [INCOMPATIBLE]),
+    ("IoT Central's", [legacy("IotCentralJsonPathContent", typeMatchExpression="$..[?(@telemetry.hr)]", values=values("$.telemetry.hr"))],
+     {"deviceId": "c-1", "enqueuedTime": T, "telemetry": {"hr": 61}}, ["t c-1 p=61"]),
+    ("both languages in one template", [jmes(deviceIdExpression={"value": "$.Body.d", "language": "jsonpath"}, values=values("to_string(matchedToken.x)"))], B, ["t dev p=5"]),
+    ("an expression's language is the template's", [jmes(values=[{"valueName": "p", "valueExpression": {"value": "Body.l[0]"}}])], {**B, "l": [9]}, ["t dev p=9"]),
+    ("an expression without text", [calculated(deviceIdExpression={"language": "JsonPath"})], B, [REFUSED]),
+    ("scalars match", [calculated(typeMatchExpression="$.Body.l[*]", values=values("$.matchedToken"))], {**B, "l": [1, "a", None, True, 2.50]},
+     ["t dev p=1", "t dev p=a", "t dev", "t dev p=true", "t dev p=2.5"], ["t dev p=1", "t dev p=a", "t dev", "t dev p=True", "t dev p=2.5"]),
+    ("a correlation id that is not there", [calculated(correlationIdExpression="$.Body.c")], B, [INCOMPATIBLE]),
+    ("a patient id that is not there", [calculated(patientIdExpression="$.Body.c")], B, ["t dev p=5"]),
+    ("a name of a value twice", [calculated(values=values("$.Body.x") + values("$.Body.d"))], B, ["t dev p=5 p=dev"]),
+    ("inside one another: the outer first", [legacy("JsonPathContent")], {**B, "d": "o", "x": {**B, "d": "i"}}, ["t o", "t i p=5"]),
+    ("an application property matches too", [legacy("JsonPathContent", deviceIdExpression="$.x")], {"Body": {}, "Properties": {"x": "px", "t": T}, "SystemProperties": {}}, ["t px p=px"]),
+    ("false is a match", [jmes(typeMatchExpression="Body.x == `7`", values=values("matchedToken"))], B, ["t dev p=false"], ["t dev p=False"]),
+    ("null is none", [jmes(typeMatchExpression="Body.none")], B, []),
+    ("a list that is no projection matches once", [jmes(typeMatchExpression="[Body.x, Body.d]", values=values("matchedToken[1]"))], B, ["t dev p=dev"]),
+    ("a projection that goes on behind a pipe", [jmes(typeMatchExpression="Body.l[*] | [?a > `1`]", values=values("matchedToken.a"))], {**B, "l": [{"a": 1}, {"a": 2}, {"a": 3}]}, ["t dev p=2", "t dev p=3"]),
+    ("lists in an object's members", [jmes(typeMatchExpression="Body.l.*[]", values=values("matchedToken"))], {**B, "l": {"k": [1], "m": [2, 3]}}, ["t dev p=1", "t dev p=2", "t dev p=3"]),
+    ("each second one", [calculated(typeMatchExpression="$.Body.l[::2]", values=values("$.matchedToken"))], {**B, "l": [1, 2, 3]}, ["t dev p=1", "t dev p=3"]),
+    ("odd names", [calculated(values=values("Body.heart-rate", "$['Body']['o2 sat']", "$.Body.\u00e4$@#"))], {**B, "heart-rate": 1, "o2 sat": 2, "\u00e4$@#": 3}, ["t dev p=1 q=2 r=3"]),
+    ("a filter that looks at the root", [calculated(typeMatchExpression="$.Body.l[?(@.k == $.Body.x)]", values=values("$.matchedToken.v"))], {**B, "l": [{"k": 4, "v": "no"}, {"k": 5.0, "v": "yes"}]}, ["t dev p=yes"]),
+    ("ids that are numbers", [calculated(deviceIdExpression="$.Body.n")], {**B, "n": 4711}, ["t 4711 p=5"]),
+    ("an id that is a time", [calculated(deviceIdExpression="$.Body.t")], B, [f"t {T} p=5"], ["t 03/14/2026 10:00:00 p=5"]),
+    ("an id that is an object", [calculated(deviceIdExpression="$.Body.o")], {**B, "o": {}}, [INCOMPATIBLE]),
+    ("two tokens for what is optional", [calculated(patientIdExpression="$.Body['d','x']")], B, [AMBIGUOUS]),
+    ("templates in the file's order", [calculated(typeName="b"), calculated(typeName="a")], B, ["b dev p=5", "a dev p=5"]),
+    ("Microsoft's time, with a zone that changes nothing", [calculated(timestampExpression="$.Body.w")], {**B, "w": "/Date(1549061161000+0200)/"}, [f"t dev {D}Z p=5"]),
+    ("a time that is counted", [jmes(timestampExpression="fromUnixTimestampMs(Body.w)")], {**B, "w": 1549061161875}, [f"t dev {D}.875Z p=5"]),
+    ("functions in functions", [jmes(values=values("multiply(add(to_number(Body.w), `1`), `2.5`)"))], {**B, "w": " 3 "}, ["t dev p=10"]),
+    ("the body is a list", [calculated(typeMatchExpression="$.Body[*]", deviceIdExpression="$.matchedToken.d", timestampExpression="$.matchedToken.t", values=values("$.matchedToken.x"))], [B, {**B, "x": 6}],
+     ["t dev p=5", "t dev p=6"]),
+    ("an optional expression that is null, and one that is empty", [calculated(patientIdExpression=None), legacy("JsonPathContent", patientIdExpression="")], B, ["t dev p=5", "t dev p=5"]),
+    ("an empty one in CalculatedContent", [calculated(patientIdExpression="")], B, [REFUSED]),
+]
+
+
+def line_of(m):
+    time = "" if m["occurrenceTimeUtc"] == T else " " + m["occurrenceTimeUtc"]
+    return f"{m['type']} {m['deviceId']}{time}" + "".join(f" {p['name']}={p['value']}" for p in m["properties"])
+
+
+def test_whole(table):
+    table.checks.heading("whole templates")
+    for what, device, message, *wants in WHOLE:
+        text = device if isinstance(device, str) else json.dumps(collection(*device))
+        words = ["--envelope"] if isinstance(message, dict) and "SystemProperties" in message else []
+        for mode, want in (("default", wants[0]), ("medtech", wants[-1])):
+            result = table.test(text, [json.dumps(message)], mode, *words)[0]
+            table.checks.check(f"{mode}: {what}", ["!" + e["type"] for e in result["errors"]] + [line_of(m) for m in result["measurements"]], want)
+
+
+QUANTITY_OF = {"valueType": "Quantity", "valueName": "p", "unit": "bpm"}
+SAMPLED = {"valueType": "SampledData", "valueName": "p", "defaultPeriod": 600000}
+CONCEPT = {"valueType": "CodeableConcept", "valueName": "p", "text": "tx", "codes": [{"code": "a"}]}
+S = "https://azure.microsoft.com/en-us/services/iomt-fhir-connector/"
+# What, the FHIR template's members beside or instead of the usual, the device template's, what a look at the Observation says.
+OBSERVATIONS = [
+    ("the type ignores case; medtech has its own spelling", {"typeName": "T"}, {}, lambda o: o["code"]["text"], "T", "t"),
+    ("medtech's own coding stands last", {"codes": [{"code": "1"}]}, {}, lambda o: [(c.get("system"), c["code"]) for c in o["code"]["coding"]], [(None, "1")], [(None, "1"), (S, "t")]),
+    ("ValueType, and its value in any case; unknown members of a value", {"value": {"ValueType": "quantity", "valueName": "p", "remark": 1}}, {}, lambda o: o["valueQuantity"], {"value": 5}),
+    ("VALUETYPE is nothing", {"value": {"VALUETYPE": "Quantity", "valueName": "p"}}, {}, None, REFUSED),
+    ("an interval by its name", {"periodInterval": "Hourly", "value": SAMPLED}, {}, lambda o: o["valueSampledData"]["data"], "5 E E E E E"),
+    ("an interval and a period as texts", {"periodInterval": "1440", "value": {**SAMPLED, "defaultPeriod": "21600000"}}, {}, lambda o: o["valueSampledData"]["data"], "E 5 E E"),
+    ("samples of an instant", {"value": SAMPLED}, {}, lambda o: o["valueSampledData"]["data"], "5"),
+    ("a correlation id that the measurement lacks", {"periodInterval": -1}, {}, None, "!CorrelationIdNotDefinedException"),
+    ("one that it has", {"periodInterval": "CorrelationId", "value": SAMPLED}, {"correlationIdExpression": "$.Body.d"}, lambda o: (o["valueSampledData"]["data"], len(o["effectivePeriod"])), ("5", 2)),
+    ("the value's name in another case", {"value": {**QUANTITY_OF, "valueName": "P"}}, {}, lambda o: "valueQuantity" in o, "!FhirDataMappingException", False),
+    ("a name twice in one measurement: the first", {}, {"values": values("$.Body.x") + values("$.Body.y")}, lambda o: o["valueQuantity"]["value"], 5),
+    ("a concept, whatever the value is", {"value": CONCEPT}, {}, lambda o: (o["valueCodeableConcept"]["text"], o["valueCodeableConcept"]["coding"]), ("tx", [{"code": "a"}])),
+    ("a text of a number", {"value": {"valueType": "String", "valueName": "p"}}, {"values": values("$.Body.y")}, lambda o: o["valueString"], "65.5"),
+    ("components without a value of the whole; one is missing", {"value": ..., "components": [{"codes": [], "value": {**QUANTITY_OF, "valueName": n}} for n in "pq"]}, {},
+     lambda o: [(c["code"]["text"], c["valueQuantity"]["value"]) for c in o["component"]], [("p", 5)]),
+    ("neither value nor components", {"value": ...}, {}, lambda o: "valueQuantity" in o, False),
+    ("two templates of one type, in another case", [{}, {"typeName": "T"}], {}, None, REFUSED),
+    ("a category", {"category": [{"text": "Vital", "codes": [{"code": "vital-signs"}]}]}, {}, lambda o: o["category"], [{"coding": [{"code": "vital-signs"}], "text": "Vital"}]),
+]
+
+
+def test_observations(table):
+    table.checks.heading("whole FHIR templates")
+    path = table.work / "whole.fhir.json"
+    for what, members, device, look, *wants in OBSERVATIONS:
+        own = [{"typeName": "t", "codes": [], "value": QUANTITY_OF, **m} for m in (members if isinstance(members, list) else [members])]
+        path.write_text(json.dumps({"templateType": "CollectionFhir", "template": [
+            {"templateType": "CodeValueFhir", "template": {k: v for k, v in t.items() if v is not ...}} for t in own]}))
+        for mode, want in (("default", wants[0]), ("medtech", wants[-1])):
+            result = table.test(collection(calculated(**device)), [json.dumps({**B, "y": 65.50})], mode, "--fhir", path)[0]
+            errors = ["!" + e["type"] for e in result["errors"]]
+            table.checks.check(f"{mode}: {what}", errors[0] if errors else look(result["observations"][0]), want)
+
+
 def main(checks, work):
     table = Table(checks, work)
+    test_whole(table)
+    test_observations(table)
     test_tables(table)
     test_matches(table)
 
