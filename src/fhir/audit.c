@@ -20,6 +20,7 @@
 #include "base/log.h"
 #include "base/metrics.h"
 #include "fhir/rest_int.h"
+#include "fhir/worker_int.h"
 
 #include <errno.h>
 #include <fcntl.h>
@@ -35,14 +36,10 @@
 
 struct fhir_audit {
     struct fhir_store *store;
-    pthread_mutex_t lock; /* guards the rest but the thread */
-    pthread_cond_t moved;
-    struct vg_buf waiting; /* lines of the spool that takes */
+    struct fhir_worker worker; /* drains; its lock guards the rest */
+    struct vg_buf waiting;     /* lines of the spool that takes */
     int fds[2];
     int taking;
-    bool is_closing;
-    pthread_t thread;
-    bool has_thread;
 };
 
 /* ---- one event ---- */
@@ -183,14 +180,14 @@ void fhir_audit_add(struct fhir_store *store, struct fhir_job *job)
         return;
     vg_buf_init(&line, 4 * TEXT_BYTES_MAX);
     put_event(&line, job);
-    (void)pthread_mutex_lock(&audit->lock);
-    while (audit->waiting.len + line.len > SPOOL_BYTES_MAX && !audit->is_closing)
-        (void)pthread_cond_wait(&audit->moved, &audit->lock);
+    (void)pthread_mutex_lock(&audit->worker.lock);
+    while (audit->waiting.len + line.len > SPOOL_BYTES_MAX && !audit->worker.is_closing)
+        (void)pthread_cond_wait(&audit->worker.moved, &audit->worker.lock);
     if (vg_buf_ok(&line)) {
         vg_buf_put(&audit->waiting, vg_buf_slice(&line));
         wrote = write(audit->fds[audit->taking], line.ptr, line.len);
     }
-    (void)pthread_mutex_unlock(&audit->lock);
+    (void)pthread_mutex_unlock(&audit->worker.lock);
     if (!vg_buf_ok(&line) || wrote != (ssize_t)line.len)
         vg_metric_add(vg_counter("vigil_fhir_audit_spool_errors_total",
                                  "Audit events that are held in memory only", ""),
@@ -252,14 +249,8 @@ static enum vg_status commit_all(struct fhir_audit *audit, struct vg_slice text,
 
 static void wait_a_while(struct fhir_audit *audit, int ms)
 {
-    struct timespec until;
-
-    (void)clock_gettime(CLOCK_REALTIME, &until);
-    until.tv_nsec += (long)(ms % 1000) * 1000000;
-    until.tv_sec += ms / 1000 + until.tv_nsec / 1000000000;
-    until.tv_nsec %= 1000000000;
-    if (!audit->is_closing)
-        (void)pthread_cond_timedwait(&audit->moved, &audit->lock, &until);
+    if (!audit->worker.is_closing)
+        (void)fhir_worker_wait(&audit->worker, vg_mono_us() + ms * INT64_C(1000));
 }
 
 static void *drain(void *ctx)
@@ -270,13 +261,13 @@ static void *drain(void *ctx)
     bool is_last = false;
 
     vg_buf_init(&taken, SPOOL_BYTES_MAX * 2);
-    (void)pthread_mutex_lock(&audit->lock);
+    (void)pthread_mutex_lock(&audit->worker.lock);
     while (!is_last) {
         enum vg_status st = VG_RETRY;
         int draining;
 
         wait_a_while(audit, WAIT_MS);
-        is_last = audit->is_closing;
+        is_last = audit->worker.is_closing;
         if (audit->waiting.len == 0)
             continue;
         draining = audit->taking;
@@ -286,26 +277,26 @@ static void *drain(void *ctx)
         taken = audit->waiting;
         audit->waiting = swap;
         vg_buf_clear(&audit->waiting);
-        (void)pthread_cond_broadcast(&audit->moved);
-        (void)pthread_mutex_unlock(&audit->lock);
+        (void)pthread_cond_broadcast(&audit->worker.moved);
+        (void)pthread_mutex_unlock(&audit->worker.lock);
         for (int tries = 0; st != VG_OK; tries++) {
             st = commit_all(audit, vg_buf_slice(&taken), &err);
-            (void)pthread_mutex_lock(&audit->lock);
+            (void)pthread_mutex_lock(&audit->worker.lock);
             if (st != VG_OK) {
                 if (tries == 0)
                     vg_log_err(VG_LOG_WARN, "fhir", &err);
                 /* At the end what waits stays in the spool for the next start. */
-                if (audit->is_closing)
+                if (audit->worker.is_closing)
                     break;
                 wait_a_while(audit, 1000);
             } else if (ftruncate(audit->fds[draining], 0) != 0) {
                 vg_log(VG_LOG_WARN, "fhir", "fhir.audit_spool", "a spool was not emptied");
             }
             if (st != VG_OK)
-                (void)pthread_mutex_unlock(&audit->lock);
+                (void)pthread_mutex_unlock(&audit->worker.lock);
         }
     }
-    (void)pthread_mutex_unlock(&audit->lock);
+    (void)pthread_mutex_unlock(&audit->worker.lock);
     vg_buf_fini(&taken);
     return NULL;
 }
@@ -337,8 +328,7 @@ enum vg_status fhir_audit_open(struct fhir_store *store, const char *spool_path,
         return vg_fail(err, VG_RETRY, "fhir.memory", 0, "no memory for the audit");
     audit->store = store;
     audit->fds[0] = audit->fds[1] = -1;
-    (void)pthread_mutex_init(&audit->lock, NULL);
-    (void)pthread_cond_init(&audit->moved, NULL);
+    fhir_worker_init(&audit->worker);
     vg_buf_init(&audit->waiting, SPOOL_BYTES_MAX * 2);
     for (int i = 0; i < 2 && st == VG_OK; i++) {
         (void)snprintf(path, sizeof(path), "%s.%d", spool_path, i + 1);
@@ -349,9 +339,8 @@ enum vg_status fhir_audit_open(struct fhir_store *store, const char *spool_path,
         if (audit->fds[i] < 0)
             st = vg_fail(err, VG_RETRY, "fhir.audit_spool", errno, "%s cannot be opened", path);
     }
-    if (st == VG_OK && pthread_create(&audit->thread, NULL, drain, audit) != 0)
-        st = vg_fail(err, VG_RETRY, "fhir.thread", errno, "the audit's thread did not start");
-    audit->has_thread = st == VG_OK;
+    if (st == VG_OK)
+        st = fhir_worker_start(&audit->worker, drain, audit, "the audit's", err);
     if (st != VG_OK)
         fhir_audit_close(audit);
     else
@@ -363,17 +352,11 @@ void fhir_audit_close(struct fhir_audit *audit)
 {
     if (!audit)
         return;
-    (void)pthread_mutex_lock(&audit->lock);
-    audit->is_closing = true;
-    (void)pthread_cond_broadcast(&audit->moved);
-    (void)pthread_mutex_unlock(&audit->lock);
-    if (audit->has_thread)
-        (void)pthread_join(audit->thread, NULL);
+    fhir_worker_stop(&audit->worker);
     for (int i = 0; i < 2; i++)
         if (audit->fds[i] >= 0)
             (void)close(audit->fds[i]);
     vg_buf_fini(&audit->waiting);
-    (void)pthread_cond_destroy(&audit->moved);
-    (void)pthread_mutex_destroy(&audit->lock);
+    fhir_worker_fini(&audit->worker);
     free(audit);
 }

@@ -20,6 +20,7 @@
 #include "base/map.h"
 #include "fhir/rest_int.h"
 #include "fhir/side_int.h"
+#include "fhir/worker_int.h"
 
 #include <errno.h>
 #include <fcntl.h>
@@ -37,11 +38,8 @@
 struct fhir_imports {
     struct fhir_store *store;
     int dir; /* the folder's descriptor */
-    pthread_mutex_t lock;
-    pthread_cond_t moved;
-    bool is_closing, has_more;
-    pthread_t thread;
-    bool has_thread;
+    struct fhir_worker worker;
+    bool has_more; /* under the worker's lock */
 };
 
 /* "vitals.ndjson", with "file:" before it or not. */
@@ -226,9 +224,9 @@ static bool is_closing(struct fhir_imports *imports)
 {
     bool is_end;
 
-    (void)pthread_mutex_lock(&imports->lock);
-    is_end = imports->is_closing;
-    (void)pthread_mutex_unlock(&imports->lock);
+    (void)pthread_mutex_lock(&imports->worker.lock);
+    is_end = imports->worker.is_closing;
+    (void)pthread_mutex_unlock(&imports->worker.lock);
     return is_end;
 }
 
@@ -350,28 +348,25 @@ static void *run(void *ctx)
 {
     struct fhir_imports *imports = ctx;
     struct vg_err err = {0};
-    struct timespec until;
 
-    (void)pthread_mutex_lock(&imports->lock);
-    while (!imports->is_closing) {
+    (void)pthread_mutex_lock(&imports->worker.lock);
+    while (!imports->worker.is_closing) {
         if (!imports->has_more) {
-            (void)pthread_cond_wait(&imports->moved, &imports->lock);
+            (void)pthread_cond_wait(&imports->worker.moved, &imports->worker.lock);
             continue;
         }
         imports->has_more = false;
-        (void)pthread_mutex_unlock(&imports->lock);
+        (void)pthread_mutex_unlock(&imports->worker.lock);
         enum vg_status st = run_all(imports, &err);
 
-        (void)pthread_mutex_lock(&imports->lock);
-        if (st != VG_OK && !imports->is_closing) {
+        (void)pthread_mutex_lock(&imports->worker.lock);
+        if (st != VG_OK && !imports->worker.is_closing) {
             vg_log_err(VG_LOG_WARN, "fhir", &err);
             imports->has_more = true;
-            (void)clock_gettime(CLOCK_REALTIME, &until);
-            until.tv_sec += 1;
-            (void)pthread_cond_timedwait(&imports->moved, &imports->lock, &until);
+            (void)fhir_worker_wait(&imports->worker, vg_mono_us() + VG_SECOND_US);
         }
     }
-    (void)pthread_mutex_unlock(&imports->lock);
+    (void)pthread_mutex_unlock(&imports->worker.lock);
     return NULL;
 }
 
@@ -385,14 +380,12 @@ enum vg_status fhir_imports_open(struct fhir_store *store, const char *dir,
         return vg_fail(err, VG_RETRY, "fhir.memory", 0, "no memory for imports");
     imports->store = store;
     imports->has_more = true;
-    (void)pthread_mutex_init(&imports->lock, NULL);
-    (void)pthread_cond_init(&imports->moved, NULL);
+    fhir_worker_init(&imports->worker);
     imports->dir = open(dir, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
     if (imports->dir < 0)
         st = vg_fail(err, VG_FATAL, "fhir.import_dir", errno, "the import folder %s", dir);
-    else if (pthread_create(&imports->thread, NULL, run, imports) != 0)
-        st = vg_fail(err, VG_RETRY, "fhir.thread", errno, "the import's thread did not start");
-    imports->has_thread = st == VG_OK;
+    else
+        st = fhir_worker_start(&imports->worker, run, imports, "the import's", err);
     if (st != VG_OK)
         fhir_imports_close(imports);
     else
@@ -404,16 +397,10 @@ void fhir_imports_close(struct fhir_imports *imports)
 {
     if (!imports)
         return;
-    (void)pthread_mutex_lock(&imports->lock);
-    imports->is_closing = true;
-    (void)pthread_cond_broadcast(&imports->moved);
-    (void)pthread_mutex_unlock(&imports->lock);
-    if (imports->has_thread)
-        (void)pthread_join(imports->thread, NULL);
+    fhir_worker_stop(&imports->worker);
     if (imports->dir >= 0)
         (void)close(imports->dir);
-    (void)pthread_cond_destroy(&imports->moved);
-    (void)pthread_mutex_destroy(&imports->lock);
+    fhir_worker_fini(&imports->worker);
     free(imports);
 }
 
@@ -532,10 +519,10 @@ void fhir_run_import(struct fhir_job *job)
         fhir_job_failed(job, st, &issue, &err);
         return;
     }
-    (void)pthread_mutex_lock(&imports->lock);
+    (void)pthread_mutex_lock(&imports->worker.lock);
     imports->has_more = true;
-    (void)pthread_cond_broadcast(&imports->moved);
-    (void)pthread_mutex_unlock(&imports->lock);
+    (void)pthread_cond_broadcast(&imports->worker.moved);
+    (void)pthread_mutex_unlock(&imports->worker.lock);
     (void)snprintf(job->content_location, sizeof(job->content_location), "%.*s/$import/%.*s",
                    VG_FMT(job->store->base_url), VG_FMT(id));
     fhir_job_outcome(job, 202, "informational", (struct vg_slice){0}, "the import has begun");
