@@ -31,6 +31,7 @@
 #include "base/metrics.h"
 
 #include <errno.h>
+#include <math.h>
 #include <stdio.h>
 #include <stdlib.h>
 
@@ -42,6 +43,8 @@
 #define ARENA_BYTES (32u << 20)
 /* After a start the devices' backlog comes first: nobody is silent only because we were away. */
 #define STALE_GRACE_US (2 * VG_MINUTE_US)
+#define UNKNOWN_MAX 500
+#define LOOK_AGAIN_US (10 * VG_MINUTE_US)
 #define MODEL_CLOSE_SHARE 0.75 /* of the opening probability */
 
 struct alert {
@@ -52,6 +55,7 @@ struct alert {
     struct vg_arena arena;
     struct vg_buf headers, value;
     int64_t stale_from_us; /* no stale flag is opened before */
+    int64_t look_us;       /* when Flags are looked for that a crash left; INT64_MAX = was done */
 };
 
 struct work {
@@ -222,7 +226,8 @@ static enum vg_status apply_news2(struct work *work, const struct scored *s, int
     return s->has_news2 ? evaluate(work, &s->who, &e, change, ret_word, err) : VG_OK;
 }
 
-/* A model raises Flags where its entry says so; the thresholds are the model's own. */
+/* A model raises Flags where its entry says so; the thresholds are the model's own. A Flag that is
+ * open when the model may raise none any more is let go as usual. */
 static enum vg_status apply_model(struct work *work, const struct scored *s,
                                   const struct vg_json *model, int64_t *change,
                                   const char **ret_word, struct vg_err *err)
@@ -235,12 +240,20 @@ static enum vg_status apply_model(struct work *work, const struct scored *s,
                            .scored = s,
                            .model = model};
 
-    if (!vg_slice_is(vg_json_get_text(model, "mode"), "flag") || !e.rule.len ||
-        !vg_json_to_double(vg_json_get(model, "probability"), &e.input.level) ||
+    if (!e.rule.len || !vg_json_to_double(vg_json_get(model, "probability"), &e.input.level) ||
         !vg_json_to_double(vg_json_get(thresholds, "medium"), &limits.open) ||
         !vg_json_to_double(vg_json_get(thresholds, "high"), &limits.high))
         return VG_OK;
     limits.close = limits.open * MODEL_CLOSE_SHARE;
+    if (!vg_slice_is(vg_json_get_text(model, "mode"), "flag")) {
+        struct care_alert_state state;
+        enum vg_status st =
+            care_batch_alert_get(work->batch, s->who.patient_id, e.rule, &state, err);
+
+        if (st != VG_OK || !state.flag_id[0])
+            return st;
+        limits.open = limits.high = INFINITY;
+    }
     return evaluate(work, &s->who, &e, change, ret_word, err);
 }
 
@@ -279,6 +292,20 @@ static enum vg_status apply_rules(struct work *work, const struct scored *s, int
     return st;
 }
 
+/* An answer about a record that a newer one of the same window has overtaken: that one knew more.
+ */
+static enum vg_status is_overtaken(struct work *work, const struct scored *s, bool *ret,
+                                   struct vg_err *err)
+{
+    int64_t window_end_us = 0, scored_us = 0;
+    enum vg_status st = s->is_answer ? care_batch_scored(work->batch, s->who.patient_id,
+                                                         &window_end_us, &scored_us, err)
+                                     : VG_END;
+
+    *ret = st == VG_OK && window_end_us == s->window_end_us && scored_us > s->scored_us;
+    return st == VG_END ? VG_OK : st;
+}
+
 static enum vg_status apply_record(struct work *work, const struct stream_record *record,
                                    bool is_applied, struct vg_err *err)
 {
@@ -286,9 +313,12 @@ static enum vg_status apply_record(struct work *work, const struct stream_record
     const char *flag_word = NULL;
     struct scored s = {0};
     int64_t change = 0;
+    bool is_past = false;
     enum vg_status st = scored_parse(&work->alert->arena, record, &s, err);
 
-    if (st != VG_OK)
+    if (st == VG_OK)
+        st = is_overtaken(work, &s, &is_past, err);
+    if (st != VG_OK || is_past)
         return st;
     score = (struct care_score){.patient_id = s.who.patient_id,
                                 .record = record->value,
@@ -475,10 +505,84 @@ static enum vg_status close_ended(struct work *work, const struct found_due *fou
     return st == VG_OK ? put_changed(work, &found->who, change, "closed", err) : st;
 }
 
-static enum vg_status alert_tick(void *self, int64_t now_us, struct stream_out *out,
-                                 struct vg_err *err)
+/* A crash between FHIR's commit and the repository's leaves a Flag of the timer that nobody knows
+ * of: unlike a record's, its time is not the same when it is done again. It ends at the next start.
+ */
+static enum vg_status close_unknown(struct work *work, const struct fhir_resource *resource,
+                                    int64_t now_us, struct vg_err *err)
 {
-    struct alert *alert = self;
+    struct vg_arena *arena = &work->alert->arena;
+    struct care_alert_state state;
+    struct vg_json *root = NULL;
+    const struct vg_json *code, *coding;
+    struct subject who = {0};
+    struct care_flag flag = {.rule = VG_SLICE("stale"),
+                             .severity = VG_SLICE("medium"),
+                             .time_us = now_us,
+                             .change = CARE_FLAG_CLOSED};
+    int64_t change = 0;
+    enum vg_status st;
+
+    if (vg_json_parse(arena, resource->body, NULL, &root, NULL, NULL) != VG_OK)
+        return VG_OK;
+    code = vg_json_get(root, "code");
+    coding = vg_json_get(code, "coding");
+    who.patient_id = vg_json_get_text(vg_json_get(root, "subject"), "reference");
+    who.encounter_id = vg_json_get_text(vg_json_get(root, "encounter"), "reference");
+    if (!vg_slice_starts(who.patient_id, VG_SLICE("Patient/")))
+        return VG_OK;
+    who.patient_id = vg_slice_from(who.patient_id, sizeof("Patient/") - 1);
+    if (who.encounter_id.len)
+        who.encounter_id = vg_slice_from(who.encounter_id, sizeof("Encounter/") - 1);
+    st = care_batch_change(work->batch, who.patient_id, &change, err);
+    if (st == VG_OK && change > 0) /* else: another platform's patient */
+        st = care_batch_alert_get(work->batch, who.patient_id, flag.rule, &state, err);
+    if (st != VG_OK || change == 0 || vg_slice_is(resource->id, state.flag_id))
+        return st;
+    if (vg_slice_is(vg_json_get_text(coding ? coding->child : NULL, "code"), "stale-high"))
+        flag.severity = VG_SLICE("high");
+    flag.flag_id = resource->id;
+    flag.title = vg_json_get_text(code, "text");
+    return add_write(work, &who, "Flag", flag.flag_id, flag_body(arena, &who, &flag), err);
+}
+
+struct unknown {
+    struct vg_arena arena;
+    struct fhir_resource *flags;
+    size_t count;
+};
+
+/* The timer's open Flags in FHIR, once, before it opens any. Nobody waits for a FHIR service that
+ * is away: it is asked again later, and the repository is not held meanwhile. */
+static void look_for_unknown(struct alert *alert, struct unknown *unknown, int64_t now_us)
+{
+    struct vg_slice query = VG_SLICE("status=active&code=" CODE_SYSTEM
+                                     "%7Cstale-medium," CODE_SYSTEM "%7Cstale-high&_count=100");
+    struct vg_err err = {0};
+
+    unknown->flags = vg_arena_alloc(&unknown->arena, UNKNOWN_MAX * sizeof(*unknown->flags));
+    while (unknown->flags && query.ptr) {
+        struct fhir_results results = {0};
+
+        if (fhir_search(alert->config.fhir, VG_SLICE("Flag"), query, &unknown->arena, &results,
+                        &err) != VG_OK) {
+            vg_log_err(VG_LOG_WARN, alert->ops.name, &err);
+            alert->look_us = now_us + LOOK_AGAIN_US;
+            unknown->count = 0;
+            return;
+        }
+        for (size_t i = 0; i < results.match_count && unknown->count < UNKNOWN_MAX; i++) {
+            if (flag_id_opened_us(results.resources[i].id))
+                unknown->flags[unknown->count++] = results.resources[i];
+        }
+        query = results.next_query;
+    }
+    alert->look_us = INT64_MAX;
+}
+
+static enum vg_status look_at_all(struct alert *alert, const struct unknown *unknown,
+                                  int64_t now_us, struct stream_out *out, struct vg_err *err)
+{
     struct found silent, ended, handed_back;
     struct work *work;
     uint64_t applied_seq;
@@ -499,7 +603,9 @@ static enum vg_status alert_tick(void *self, int64_t now_us, struct stream_out *
     }
     ended.items = silent.items + TICK_CHANGES_MAX;
     handed_back.items = ended.items + TICK_CHANGES_MAX;
-    if (alert->config.stale_us > 0 && now_us >= alert->stale_from_us)
+    for (size_t i = 0; i < unknown->count && st == VG_OK; i++)
+        st = close_unknown(work, &unknown->flags[i], now_us, err);
+    if (st == VG_OK && alert->config.stale_us > 0 && now_us >= alert->stale_from_us)
         st = care_batch_silent(work->batch, now_us - alert->config.stale_us, TICK_CHANGES_MAX,
                                take_due, &silent, err);
     if (st == VG_OK)
@@ -507,7 +613,7 @@ static enum vg_status alert_tick(void *self, int64_t now_us, struct stream_out *
     if (st == VG_OK)
         st = care_batch_hand_back(work->batch, now_us, TICK_CHANGES_MAX, take_due, &handed_back,
                                   err);
-    if (st == VG_OK && silent.count + ended.count + handed_back.count == 0) {
+    if (st == VG_OK && work->write_count + silent.count + ended.count + handed_back.count == 0) {
         care_batch_abort(work->batch);
         return VG_OK;
     }
@@ -519,6 +625,23 @@ static enum vg_status alert_tick(void *self, int64_t now_us, struct stream_out *
         st = put_changed(work, &handed_back.items[i].who, handed_back.items[i].due.change,
                          "updated", err);
     return end(work, st, applied_seq, err);
+}
+
+static enum vg_status alert_tick(void *self, int64_t now_us, struct stream_out *out,
+                                 struct vg_err *err)
+{
+    struct alert *alert = self;
+    struct unknown unknown = {.count = 0};
+    enum vg_status st;
+
+    vg_arena_init(&unknown.arena, ARENA_BYTES);
+    if (now_us >= alert->look_us)
+        look_for_unknown(alert, &unknown, now_us);
+    st = look_at_all(alert, &unknown, now_us, out, err);
+    if (st != VG_OK && unknown.count > 0)
+        alert->look_us = 0; /* nothing was closed */
+    vg_arena_fini(&unknown.arena);
+    return st;
 }
 
 static enum vg_status alert_position(void *self, uint64_t *ret_next_seq, struct vg_err *err)

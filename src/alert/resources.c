@@ -15,7 +15,6 @@
 #define HORIZON_US VG_DAY_US /* NEWS2 was validated on outcomes within 24 hours */
 #define AHEAD_US VG_MINUTE_US
 #define BODY_BYTES_MAX (1u << 20)
-#define CODE_SYSTEM "https://vigil.health/codes"
 #define RISK_SYSTEM "http://terminology.hl7.org/CodeSystem/risk-probability"
 
 /* ---- the record ---- */
@@ -26,10 +25,27 @@ static int64_t not_ahead(int64_t time_us, int64_t scored_us)
     return time_us > scored_us + AHEAD_US ? scored_us : time_us;
 }
 
+/* When the newest vital sign was taken. A program that scores in our place may not say heardTime:
+ * then it is the newest of all values. */
+static int64_t heard_of(const struct vg_json *json, int64_t scored_us)
+{
+    const struct vg_json *vitals = vg_json_get(json, "vitals");
+    int64_t heard_us = 0, time_us;
+
+    if (vg_time_parse(vg_json_get_text(json, "heardTime"), &time_us, NULL))
+        return not_ahead(time_us, scored_us);
+    for (const struct vg_json *v = vitals ? vitals->child : NULL; v; v = v->next) {
+        if (vg_time_parse(vg_json_get_text(v, "time"), &time_us, NULL) &&
+            not_ahead(time_us, scored_us) > heard_us)
+            heard_us = not_ahead(time_us, scored_us);
+    }
+    return heard_us;
+}
+
 enum vg_status scored_parse(struct vg_arena *arena, const struct stream_record *record,
                             struct scored *ret, struct vg_err *err)
 {
-    const struct vg_json *news2, *parts, *vitals;
+    const struct vg_json *news2, *parts;
     struct scored s = {.who.record = record, .low = -1, .high = -1, .probability = -1};
     enum vg_status st = vg_json_parse(arena, record->value, NULL, &s.json, NULL, err);
 
@@ -51,14 +67,8 @@ enum vg_status scored_parse(struct vg_arena *arena, const struct stream_record *
     parts = vg_json_get(news2, "parts");
     for (const struct vg_json *p = parts ? parts->child : NULL; p; p = p->next)
         s.is_incomplete |= vg_slice_is(vg_json_get_text(p, "state"), "expired");
-    vitals = vg_json_get(s.json, "vitals");
-    for (const struct vg_json *v = vitals ? vitals->child : NULL; v; v = v->next) {
-        int64_t time_us;
-
-        if (vg_time_parse(vg_json_get_text(v, "time"), &time_us, NULL) &&
-            not_ahead(time_us, s.scored_us) > s.heard_us)
-            s.heard_us = not_ahead(time_us, s.scored_us);
-    }
+    s.is_answer = vg_slice_is(vg_json_get_text(s.json, "trigger"), "remote");
+    s.heard_us = heard_of(s.json, s.scored_us);
     (void)vg_json_to_double(vg_json_get(vg_json_get(s.json, "model"), "probability"),
                             &s.probability);
     *ret = s;

@@ -10,6 +10,8 @@
 #include "care/care.h"
 #include "stream/stream.h"
 
+#define CODE_SYSTEM "https://vigil.health/codes"
+
 /* Whom something is about, and what it came from. Slices live as long as the batch. */
 struct subject {
     struct vg_slice patient_id, encounter_id, trace;
@@ -29,6 +31,7 @@ struct scored {
     int64_t heard_us; /* the newest vital sign, by the same rule; 0 = none */
     double probability;
     bool has_news2, is_incomplete;
+    bool is_answer; /* another process's model has answered about a record that was there before */
 };
 
 /* VG_REJECT: not JSON, or patientId, windowEnd or scoredTime is missing. */

@@ -32,7 +32,7 @@ static const struct cell table[RULE_PHASE_COUNT][ZONE_COUNT] =
                 [ZONE_HIGH] = {HELD_UP, RULE_OPEN, RULE_RISING, RULE_OPENS},
                 [ZONE_MIDDLE] = {ALWAYS, RULE_IDLE, RULE_IDLE, RULE_NOTHING},
                 [ZONE_LOW] = {ALWAYS, RULE_IDLE, RULE_IDLE, RULE_NOTHING},
-                [ZONE_UNSURE] = {ALWAYS, RULE_IDLE, RULE_IDLE, RULE_NOTHING},
+                [ZONE_UNSURE] = {ALWAYS, RULE_RISING, RULE_RISING, RULE_NOTHING},
             },
         [RULE_OPEN] =
             {
@@ -104,9 +104,11 @@ enum rule_effect rule_step(const struct rule_limits *limits, const struct rule_i
     enum zone zone = zone_of(limits, input);
     const struct cell *cell;
     enum rule_effect effect;
+    bool is_again = state->last_us && input->time_us == state->last_us;
+    bool is_counted = is_again && state->phase == RULE_RISING;
 
-    if (state->last_us && input->time_us <= state->last_us)
-        return RULE_NOTHING; /* late, or the same window again: what was decided stands */
+    if (state->last_us && input->time_us < state->last_us)
+        return RULE_NOTHING; /* late: what was decided stands */
     state->last_us = input->time_us;
     cell = &table[state->phase][zone];
     if (cell->condition == FREE && is_met(FREE, limits, input, state)) {
@@ -114,10 +116,13 @@ enum rule_effect rule_step(const struct rule_limits *limits, const struct rule_i
         state->level = 0;
         cell = &table[RULE_IDLE][zone];
     }
-    /* In a row: whatever is not high ends the count, and so does opening. */
-    state->evaluations =
-        zone == ZONE_HIGH && state->phase <= RULE_RISING ? state->evaluations + 1 : 0;
-    bool met = is_met(cell->condition, limits, input, state);
+    /* In a row: whatever is known not to be high ends the count, and so does opening. */
+    if (state->phase > RULE_RISING || (zone != ZONE_HIGH && zone != ZONE_UNSURE))
+        state->evaluations = 0;
+    else if (zone == ZONE_HIGH && !is_counted)
+        state->evaluations++;
+    bool met = is_met(cell->condition, limits, input, state) &&
+               !(is_again && cell->condition == HELD_DOWN);
 
     effect = met ? cell->effect : RULE_NOTHING;
     enter(state, met ? cell->met : cell->otherwise, input->time_us);

@@ -8,8 +8,11 @@
  * REFRACTORY  worse than the episode, or its time is over: as from IDLE; else REFRACTORY
  *
  * "Held long enough" is hold_evaluations in a row, or hold_us since the first of them, whichever
- * comes first. Only an evaluation with a newer time counts. An evaluation that misses values which
- * were there (expired) may open and raise, but never lets a flag fall: silence is not recovery.
+ * comes first. An evaluation of an older time than the newest changes nothing. One of the same time
+ * is the same moment known better (the rest of a round of vital signs, a late reading): it may
+ * raise the level, open and lower, but counts as one evaluation with the first, and closes nothing.
+ * An evaluation that misses values which were there (expired) may open and raise, but never lets a
+ * flag fall, nor ends what is rising: silence is not recovery.
  */
 #ifndef VG_ALERT_RULE_H
 #define VG_ALERT_RULE_H

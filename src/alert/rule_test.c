@@ -35,6 +35,28 @@ static void test_stories(void)
         {"the same window twice counts once",
          &limits,
          {{1, 9, false, RULE_NOTHING}, {1, 9, false, RULE_NOTHING}, {2, 9, false, RULE_OPENS}}},
+        {"the rest of a round of vital signs comes in a batch of its own",
+         &limits,
+         {{1, 3, false, RULE_NOTHING},
+          {1, 9, false, RULE_NOTHING},
+          {2, 2, false, RULE_NOTHING},
+          {2, 9, false, RULE_NOTHING},
+          {3, 9, false, RULE_OPENS}}},
+        {"a late reading makes the newest moment worse",
+         &limits,
+         {{1, 5, false, RULE_NOTHING},
+          {2, 5, false, RULE_OPENS},
+          {2, 8, false, RULE_UPDATES},
+          {2, 8, false, RULE_NOTHING}}},
+        {"or better, but the same moment closes nothing",
+         &patient_limits,
+         {{1, 5, false, RULE_NOTHING},
+          {40, 5, false, RULE_OPENS},
+          {40, 2, false, RULE_NOTHING},
+          {41, 2, false, RULE_CLOSES}}},
+        {"values that expire between two rounds do not end what rises",
+         &limits,
+         {{1, 8, false, RULE_NOTHING}, {1, 0, true, RULE_NOTHING}, {14400, 8, false, RULE_OPENS}}},
         {"a late window changes nothing",
          &limits,
          {{5, 9, false, RULE_NOTHING}, {3, 9, false, RULE_NOTHING}, {6, 9, false, RULE_OPENS}}},
@@ -129,7 +151,7 @@ static void test_any_walk_keeps_the_promises(void)
         int64_t time_us = 10000 * VG_SECOND_US, newest_us = 0, high_since_us = 0, closed_us = -1;
         double worst = 0, worst_closed = 0, worst_since = 0;
         int high_count = 0;
-        bool is_open = false;
+        bool is_open = false, was_high = false;
 
         for (int step = 0; step < 200; step++) {
             struct rule_input input;
@@ -140,14 +162,22 @@ static void test_any_walk_keeps_the_promises(void)
             input = (struct rule_input){time_us, (double)(seed >> 40 & 15), (seed >> 33 & 7) == 0};
             effect = rule_step(l, &input, &state);
             visits[state.phase]++;
-            if (time_us <= newest_us) {
+            if (time_us < newest_us) {
                 CHECK(effect == RULE_NOTHING);
                 continue;
             }
+            bool is_again = time_us == newest_us, is_high = input.level >= l->open;
+
+            CHECK(!is_again || effect != RULE_CLOSES);
             newest_us = time_us;
-            high_count = input.level >= l->open ? high_count + 1 : 0;
-            if (high_count == 1)
-                high_since_us = time_us;
+            if (is_high && !(is_again && was_high)) {
+                high_count++;
+                if (high_count == 1)
+                    high_since_us = time_us;
+            } else if (!is_high && !input.is_incomplete) {
+                high_count = 0;
+            }
+            was_high = is_high || (is_again && was_high && input.is_incomplete);
             if (!is_open && input.level > worst_since)
                 worst_since = input.level;
             if (effect == RULE_OPENS) {

@@ -226,6 +226,30 @@ enum vg_status care_batch_change(struct care_batch *batch, struct vg_slice patie
                    "SELECT change FROM patient WHERE patient_id = ?", sql_t(patient_id));
 }
 
+static enum vg_status take_times(void *ctx, const struct sql_row *row)
+{
+    int64_t *times = ctx;
+
+    times[0] = sql_integer(row, 0);
+    times[1] = sql_integer(row, 1);
+    times[2] = 1;
+    return VG_OK;
+}
+
+enum vg_status care_batch_scored(struct care_batch *batch, struct vg_slice patient_id,
+                                 int64_t *ret_window_end_us, int64_t *ret_scored_us,
+                                 struct vg_err *err)
+{
+    int64_t times[3] = {0};
+    enum vg_status st = SQL_RUN(batch->care->writer, err, take_times, times,
+                                "SELECT window_end_us, scored_us FROM patient WHERE patient_id = ?",
+                                sql_t(patient_id));
+
+    *ret_window_end_us = times[0];
+    *ret_scored_us = times[1];
+    return st == VG_OK && !times[2] ? VG_END : st;
+}
+
 static enum vg_status take_alert_state(void *ctx, const struct sql_row *row)
 {
     struct care_alert_state *state = ctx;
@@ -399,7 +423,8 @@ enum vg_status care_batch_score(struct care_batch *batch, const struct care_scor
         st = SQL_RUN(
             sql, err, NULL, NULL,
             "INSERT INTO score (patient_id, window_end_us, scored_us, news2_low, news2_high, "
-            "risk) VALUES (?, ?, ?, ?, ?, ?) ON CONFLICT DO NOTHING",
+            "risk) VALUES (?, ?, ?, ?, ?, ?) ON CONFLICT (patient_id, window_end_us, scored_us) DO "
+            "UPDATE SET risk = coalesce(excluded.risk, score.risk)",
             sql_t(score->patient_id), sql_i(score->window_end_us), sql_i(score->scored_us),
             score->news2_low >= 0 ? sql_i(score->news2_low) : sql_null(),
             score->news2_high >= 0 ? sql_i(score->news2_high) : sql_null(),

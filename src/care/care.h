@@ -90,6 +90,10 @@ VG_CHECK enum vg_status care_batch_flag(struct care_batch *batch, const struct c
 /* The change number of a patient's row; 0: there is none. */
 VG_CHECK enum vg_status care_batch_change(struct care_batch *batch, struct vg_slice patient_id,
                                           int64_t *ret_change, struct vg_err *err);
+/* What the patient's row speaks of; VG_END: there is none. */
+VG_CHECK enum vg_status care_batch_scored(struct care_batch *batch, struct vg_slice patient_id,
+                                          int64_t *ret_window_end_us, int64_t *ret_scored_us,
+                                          struct vg_err *err);
 
 /* ---- from alert's timer, inside a batch: fn() is told at most max times, and keeps what it needs:
  * slices live for the call, in which the batch must not be used ---- */

@@ -322,6 +322,19 @@ static enum vg_status put_models(struct vg_json_writer *w, const struct scored *
     return st;
 }
 
+/* When the newest vital sign was taken that counts: what else a device sends is no sign of life. */
+static void put_heard(struct vg_json_writer *w, const struct window *window)
+{
+    int64_t heard_us = INT64_MIN;
+
+    for (int v = 0; v < SCORE_VITAL_COUNT; v++) {
+        if (window->newest[v].is_there && window->newest[v].time_us > heard_us)
+            heard_us = window->newest[v].time_us;
+    }
+    if (heard_us != INT64_MIN)
+        vg_json_member_time(w, "heardTime", heard_us);
+}
+
 enum vg_status scored_write(const struct scored *scored, struct vg_buf *out, struct vg_err *err)
 {
     const struct patient *patient = scored->patient;
@@ -340,6 +353,7 @@ enum vg_status scored_write(const struct scored *scored, struct vg_buf *out, str
     if (patient->unit.len > 0)
         vg_json_member_string(&w, "unit", patient->unit);
     vg_json_member_time(&w, "windowEnd", patient->window.watermark_us);
+    put_heard(&w, &scored->view->window);
     vg_json_member_time(&w, "scoredTime", scored->now_us);
     vg_json_member_string(&w, "trigger", vg_slice_of(scored->trigger));
     if (scored->news2)
