@@ -541,5 +541,12 @@ int main(int argc, char **argv)
            count ? server_s / (double)count * 1e6 : 0, count ? own_s / (double)count * 1e6 : 0,
            load[0],
            what->is_write && what->run != do_seed ? atomic_load(&next_number) : options.stored);
+    for (unsigned i = 0; i < options.clients; i++) {
+        (void)close(clients[i].fd);
+        vg_buf_fini(&clients[i].body);
+        vg_buf_fini(&clients[i].out);
+        vg_buf_fini(&clients[i].in);
+    }
+    free(clients);
     return count && !failed ? 0 : 1;
 }
