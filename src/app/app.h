@@ -8,6 +8,8 @@
 
 #include "app/settings.h"
 
+struct stream;
+
 int cmd_run(int argc, char **argv);
 int cmd_edge(int argc, char **argv);
 int cmd_simulate(int argc, char **argv);
@@ -48,6 +50,11 @@ int app_fail(const struct vg_err *err);
 /* The value after --name in rest (taken out of it), or NULL. */
 const char *app_take_option(struct app_options *options, const char *name);
 bool app_take_switch(struct app_options *options, const char *name);
+
+/* The journal of data.dir: to be read beside the running platform, or (is_read_only false) to be
+ * written while none runs. As stream_open(). */
+VG_CHECK enum vg_status app_open_journal(struct app_options *options, bool is_read_only,
+                                         struct stream **ret_stream, struct vg_err *err);
 
 /* Blocks SIGINT, SIGTERM and SIGHUP in this thread and those it makes; then waits for one of them.
  */

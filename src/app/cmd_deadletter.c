@@ -132,10 +132,7 @@ int cmd_deadletter(int argc, char **argv)
         (void)fputs(usage, options.wants_help ? stdout : stderr);
         code = options.wants_help ? 0 : 2;
     } else if (code == 0) {
-        st = stream_open(&(struct stream_config){.dir = settings_path(&options.arena,
-                                                                      &options.settings, "stream"),
-                                                 .is_read_only = is_list},
-                         &stream, &err);
+        st = app_open_journal(&options, is_list, &stream, &err);
         if (st == VG_OK && is_list)
             st = stream_deadletters(stream, print_letter, &listing, &err);
         else if (st == VG_OK)

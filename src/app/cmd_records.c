@@ -159,10 +159,7 @@ int cmd_records(int argc, char **argv)
         code = options.wants_help ? 0 : 2;
         goto done;
     }
-    st = stream_open(
-        &(struct stream_config){.dir = settings_path(&options.arena, &options.settings, "stream"),
-                                .is_read_only = true},
-        &stream, &err);
+    st = app_open_journal(&options, true, &stream, &err);
     for (uint32_t p = 0; st == VG_OK && p < stream_partitions(stream); p++)
         st = print_partition(stream, p, topic, &filter, &err);
     if (st != VG_OK)

@@ -100,10 +100,7 @@ int cmd_trace(int argc, char **argv)
         code = options.wants_help ? 0 : 2;
         goto done;
     }
-    st = stream_open(
-        &(struct stream_config){.dir = settings_path(&options.arena, &options.settings, "stream"),
-                                .is_read_only = true},
-        &stream, &err);
+    st = app_open_journal(&options, true, &stream, &err);
     if (st == VG_OK)
         st = care_open(&(struct care_config){.path = settings_path(&options.arena,
                                                                    &options.settings, "care.db")},

@@ -1,6 +1,8 @@
 /* options.c -- what every command takes on its line, and the signals that end it. */
 #include "app/app.h"
 
+#include "stream/stream.h"
+
 #include <errno.h>
 #include <signal.h>
 #include <stdio.h>
@@ -133,4 +135,14 @@ int app_wait_for_signal(int64_t timeout_us)
         got = sigtimedwait(&set, NULL, &timeout);
     } while (got < 0 && errno == EINTR);
     return got > 0 ? got : 0;
+}
+
+enum vg_status app_open_journal(struct app_options *options, bool is_read_only,
+                                struct stream **ret_stream, struct vg_err *err)
+{
+    const struct stream_config config = {
+        .dir = settings_path(&options->arena, &options->settings, "stream"),
+        .is_read_only = is_read_only};
+
+    return stream_open(&config, ret_stream, err);
 }
