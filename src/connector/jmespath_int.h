@@ -80,7 +80,7 @@ struct jmespath {
     bool is_medtech;
 };
 
-struct run; /* jmespath_run.c */
+struct run; /* jmespath_run_int.h */
 
 /* An argument: its value, or (&a) the expression itself. */
 struct argument {
@@ -112,7 +112,7 @@ struct function {
 /* The one node that is told apart by its place: @ where nobody has written it. */
 extern const struct node jmespath_current_node;
 
-/* In the table of jmespath_run.c; NULL = there is none of this name. */
+/* In the table of jmespath_functions.c; NULL = there is none of this name. */
 const struct function *jmespath_find_function(struct vg_slice name);
 
 #endif
