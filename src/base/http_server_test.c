@@ -54,6 +54,12 @@ static void note(int *value)
     pthread_mutex_unlock(&lock);
 }
 
+static void write_error(struct vg_buf *out, int status, const char *code, const char *text)
+{
+    vg_buf_printf(out, "<%d %s>", status, code);
+    CHECK(text[0]);
+}
+
 /* ---- handlers ---- */
 
 static void on_hello(struct vg_http_request *request, void *ctx)
@@ -273,6 +279,19 @@ static void test_answers(void)
         {"a NUL in the path", "GET /parts/%00 HTTP/1.1\r\n" CLOSE "\r\n", "HTTP/1.1 400", NULL,
          NULL},
         {"not HTTP", "\x16\x03\x01\r\n\r\n", "HTTP/1.1 400", NULL, NULL},
+        {"errors below a path are its owner's", "GET /shaped/x HTTP/1.1\r\n" CLOSE "\r\n",
+         "HTTP/1.1 404", "Content-Type: text/shaped\r\n", "{"},
+        {"at the path itself, with a query", "GET /shaped?a=/b HTTP/1.1\r\n" CLOSE "\r\n",
+         "HTTP/1.1 404", "\r\n\r\n<404 http.path>", "{"},
+        {"a path that only begins like it is another's", "GET /shapedx HTTP/1.1\r\n" CLOSE "\r\n",
+         "HTTP/1.1 404", "{\"error\":", NULL},
+        {"of a head that cannot be read", "GET /shaped/x?y=z HTTP/1.1\r\nspam\r\n\r\n",
+         "HTTP/1.1 400", "\r\n\r\n<400 http.request>", NULL},
+        {"of a body that is too large",
+         "POST /shaped HTTP/1.1\r\n" CLOSE "Content-Length: 65537\r\n\r\n", "HTTP/1.1 413",
+         "<413 http.request>", NULL},
+        {"of a path that leads out", "GET /shaped/../x HTTP/1.1\r\n" CLOSE "\r\n", "HTTP/1.1 400",
+         "<400 http.path>", NULL},
         {"HTTP/1.0", "GET /hello HTTP/1.0\r\n\r\n", "HTTP/1.1 200", "Connection: close", NULL},
         {"pipelined",
          "GET /hello HTTP/1.1\r\nHost: a\r\n\r\nGET /parts/2 HTTP/1.1\r\n" CLOSE "\r\n",
@@ -307,11 +326,12 @@ static void test_a_body_over_the_limit_gets_its_413_though_more_is_sent(void)
 static void test_headers_over_the_limit_are_refused(void)
 {
     static char text[40000], out[8192];
-    int len = snprintf(text, sizeof(text), "GET /hello HTTP/1.1\r\nHost: a\r\nX: ");
+    int len = snprintf(text, sizeof(text), "GET /shaped HTTP/1.1\r\nHost: a\r\nX: ");
 
     memset(text + len, 'x', sizeof(text) - 1 - (size_t)len);
     CHECK(exchange(plain, text, out, sizeof(out)));
     CHECK(strncmp(out, "HTTP/1.1 431", 12) == 0);
+    CHECK(strstr(out, "<431 http.request>"));
 }
 
 static void test_a_request_may_come_byte_by_byte(void)
@@ -413,10 +433,11 @@ static void test_idle_and_slow_peers_are_dropped(void)
     int64_t start_us = vg_mono_us();
 
     say(slow, "GET /hello HT");
-    say(body, "POST /hello HTTP/1.1\r\nHost: a\r\nContent-Length: 5\r\n\r\nab");
+    say(body, "POST /shaped HTTP/1.1\r\nHost: a\r\nContent-Length: 5\r\n\r\nab");
     CHECK(hear(idle, out, sizeof(out), NULL) && out[0] == '\0');
     CHECK(hear(slow, out, sizeof(out), NULL) && out[0] == '\0');
     CHECK(hear(body, out, sizeof(out), NULL) && strncmp(out, "HTTP/1.1 408", 12) == 0);
+    CHECK(strstr(out, "<408 http.request>"));
     CHECK(vg_mono_us() - start_us < 3 * VG_SECOND_US);
     (void)close(idle);
     (void)close(slow);
@@ -562,10 +583,12 @@ static struct vg_http_server *serve(const struct vg_http_server_config *config)
         {"GET", "/hold", on_hold},   {"GET", "/events", on_stream},
         {"GET", "/large", on_large}, {"POST", "/hello", on_echo},
     };
+    static const struct vg_http_error_form form = {"/shaped", "text/shaped", write_error};
     struct vg_http_server *server = NULL;
 
     if (!CHECK(vg_http_server_open(loop, config, &server, NULL) == VG_OK))
         exit(1);
+    CHECK(vg_http_shape_errors(server, &form, NULL) == VG_OK);
     for (size_t i = 0; i < sizeof(routes) / sizeof(routes[0]) - (config->connections_max == 0); i++)
         CHECK(vg_http_route(server, routes[i].method, routes[i].path, routes[i].handler, NULL,
                             NULL) == VG_OK);
