@@ -370,7 +370,10 @@ static enum step step_head(struct connection *conn)
             goto no_memory;
         target_guess(conn->request, (struct vg_slice){copy, (size_t)evbuffer_copyout(
                                                                 input, copy, TARGET_BYTES_MAX)});
-        refuse(conn, 431, "the request's headers are too large");
+        if (evbuffer_search(input, "\r\n", 2, NULL).pos < 0)
+            refuse(conn, 414, "the request's address is too long");
+        else
+            refuse(conn, 431, "the request's headers are too large");
         return STEP_GO;
     }
     copy = vg_arena_alloc(&conn->request->arena, head_len);

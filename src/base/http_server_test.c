@@ -332,6 +332,10 @@ static void test_headers_over_the_limit_are_refused(void)
     CHECK(exchange(plain, text, out, sizeof(out)));
     CHECK(strncmp(out, "HTTP/1.1 431", 12) == 0);
     CHECK(strstr(out, "<431 http.request>"));
+    memcpy(text, "GET /shaped?", 12);
+    memset(text + 12, 'x', (size_t)len - 12);
+    CHECK(exchange(plain, text, out, sizeof(out)));
+    CHECK(strstr(out, "<414 http.request>"));
 }
 
 static void test_a_request_may_come_byte_by_byte(void)

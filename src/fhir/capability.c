@@ -137,6 +137,7 @@ static void params(struct fhir_store *store, struct vg_json_writer *w, unsigned 
         if (!is_open) {
             vg_json_name(w, "searchInclude");
             vg_json_open_array(w);
+            vg_json_put_string(w, VG_SLICE("*"));
         }
         is_open = true;
         (void)snprintf(name, sizeof(name), "%s:%s", fhir_type_name(type), view->param->name);

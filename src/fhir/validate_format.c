@@ -3,6 +3,8 @@
 
 #include <stdlib.h>
 
+#define STRING_CHARS_MAX (1024u * 1024u)
+
 static bool is_space(char c)
 {
     return c == ' ' || c == '\t' || c == '\n' || c == '\r';
@@ -117,12 +119,47 @@ static bool is_time(struct vg_slice text, enum fhir_datatype type)
            (precision != FHIR_SECOND || has_zone);
 }
 
+static bool is_letter(char c)
+{
+    return (c | 32) >= 'a' && (c | 32) <= 'z';
+}
+
+/* onload="…", at this place of a tag. */
+static bool is_event(struct vg_slice text)
+{
+    size_t at = 0;
+
+    while (at < text.len && is_letter(text.ptr[at]))
+        at++;
+    if (at < 3 || (text.ptr[0] | 32) != 'o' || (text.ptr[1] | 32) != 'n')
+        return false;
+    while (at < text.len && is_space(text.ptr[at]))
+        at++;
+    return at < text.len && text.ptr[at] == '=';
+}
+
+static bool is_active(struct vg_slice text)
+{
+    static const char *const banned[] = {"<script", "<iframe",     "<frame",   "<object", "<embed",
+                                         "<applet", "<form",       "<input",   "<base",   "<link",
+                                         "<meta",   "<head",       "<body",    "<style",  "<svg",
+                                         "<math",   "javascript:", "vbscript:"};
+
+    for (size_t n = 0; n < sizeof(banned) / sizeof(banned[0]); n++) {
+        size_t len = strlen(banned[n]);
+
+        if (text.len >= len &&
+            vg_slice_eq_nocase((struct vg_slice){text.ptr, len}, (struct vg_slice){banned[n], len}))
+            return true;
+    }
+    return false;
+}
+
 /* Not the whole of XHTML: a div, and nothing in it that a browser would run. */
 static bool is_narrative(struct vg_slice text)
 {
-    static const char *const banned[] = {"<script", "<iframe", "<object",    "<embed",
-                                         "<form",   "<input",  "<base",      "<link",
-                                         "<head",   "<body",   "javascript:"};
+    bool is_in_tag = false;
+    char quote = '\0';
 
     while (text.len && is_space(text.ptr[0]))
         text = vg_slice_from(text, 1);
@@ -131,32 +168,34 @@ static bool is_narrative(struct vg_slice text)
     if (!vg_slice_starts(text, VG_SLICE("<div")) || text.len < 6 || text.ptr[text.len - 1] != '>')
         return false;
     for (size_t i = 0; i < text.len; i++) {
-        char c = (char)(text.ptr[i] | 32);
+        char c = text.ptr[i];
 
-        if (text.ptr[i] != '<' && c != 'j' && !is_space(text.ptr[i]))
-            continue;
-        for (size_t n = 0; n < sizeof(banned) / sizeof(banned[0]); n++) {
-            size_t len = strlen(banned[n]), same = 0;
-
-            while (same < len && i + same < text.len &&
-                   (text.ptr[i + same] == banned[n][same] ||
-                    (text.ptr[i + same] | 32) == banned[n][same]))
-                same++;
-            if (same == len)
-                return false;
-        }
-        /* " onload=" */
-        if (is_space(text.ptr[i]) && i + 3 < text.len && (text.ptr[i + 1] | 32) == 'o' &&
-            (text.ptr[i + 2] | 32) == 'n') {
-            size_t at = i + 3;
-
-            while (at < text.len && (text.ptr[at] | 32) >= 'a' && (text.ptr[at] | 32) <= 'z')
-                at++;
-            if (at > i + 3 && at < text.len && text.ptr[at] == '=')
-                return false;
+        if ((c == '<' || (c | 32) == 'j' || (c | 32) == 'v') && is_active(vg_slice_from(text, i)))
+            return false;
+        if (quote) {
+            if (c == quote)
+                quote = '\0';
+        } else if (!is_in_tag) {
+            is_in_tag = c == '<';
+        } else if (c == '"' || c == '\'') {
+            quote = c;
+        } else if (c == '>') {
+            is_in_tag = false;
+        } else if (!is_letter(text.ptr[i - 1]) && is_event(vg_slice_from(text, i))) {
+            return false;
         }
     }
     return true;
+}
+
+/* R4: a string has at most 1024 * 1024 characters. */
+static bool is_too_long(struct vg_slice text)
+{
+    size_t count = 0;
+
+    for (size_t i = 0; i < text.len && text.len > STRING_CHARS_MAX; i++)
+        count += ((unsigned char)text.ptr[i] & 0xc0) != 0x80;
+    return count > STRING_CHARS_MAX;
 }
 
 static bool is_text(struct vg_slice text)
@@ -195,7 +234,9 @@ const char *fhir_primitive_fault(enum fhir_datatype type, const struct vg_json *
     switch (type) {
     case FHIR_T_STRING:
     case FHIR_T_MARKDOWN:
-        return is_text(text) ? NULL : "must not hold control characters";
+        return is_too_long(text) ? "must have 1048576 characters at most"
+               : is_text(text)   ? NULL
+                                 : "must not hold control characters";
     case FHIR_T_URI:
     case FHIR_T_URL:
     case FHIR_T_CANONICAL:

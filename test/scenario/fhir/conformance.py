@@ -199,6 +199,7 @@ def server_errors(at, row):
             ("two lengths", "POST /fhir/Patient HTTP/1.1\r\nHost: x\r\nContent-Length: 1\r\nContent-Length: 2\r\n\r\n", 400, "invalid"),
             ("a body that is too large", "POST /fhir/Patient HTTP/1.1\r\nHost: x\r\nContent-Length: 99999999999\r\n\r\n", 413, "too-long"),
             ("headers that are too large", "GET /fhir/Patient HTTP/1.1\r\nHost: x\r\nX: " + "x" * 40000 + "\r\n\r\n", 431, "too-long"),
+            ("an address that is too long", "GET /fhir/Patient?name=" + "x" * 40000 + " HTTP/1.1\r\nHost: x\r\n\r\n", 414, "too-long"),
             ("too many headers", "GET /fhir/Patient HTTP/1.1\r\nHost: x\r\n" + "X: x\r\n" * 100 + "\r\n", 431, "too-long"),
             ("an unknown coding", "POST /fhir/Patient HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: gzip\r\n\r\n", 501, "not-supported"),
             ("another expectation", "POST /fhir/Patient HTTP/1.1\r\nHost: x\r\nExpect: spam\r\nContent-Length: 1\r\n\r\n", 417, "not-supported"),
@@ -254,6 +255,13 @@ def types(at, row):
     for name, body in (("too deep", '{"resourceType":"Patient","extension":[' + '{"url":"u","extension":[' * 100 + "]}" * 100 + "]}"), ("nothing", ""), ("an array", "[]"),
                        ("more after the end", '{"resourceType":"Patient"} x')):
         row(name + " is 400", refused(at("POST", "/Patient", body), 400), True)
+    row("a string has a million characters at most", (at("POST", "/Patient", patient(name=[{"family": "é" * (1 << 20)}])).status, refused(
+        at("POST", "/Patient", patient(name=[{"family": "é" * (1 << 20) + "x"}])), 400)), (201, True))
+    for div, good in (("<p>it's on = 5, a&lt;b</p><a href='#x' title='on=1 > 0'>x</a>", True), ("<svg/onload=x>", False), ("<p onclick=x>", False),
+                      ("<p title='>' OnClick ='x'>", False), ("<img src='x'onerror='y'/>", False), ("<ScRiPt>", False), ("<a href='JavaScript:x'>", False),
+                      ("<style>p{}</style>", False)):
+        text = {"status": "generated", "div": f'<div xmlns="http://www.w3.org/1999/xhtml">{div}</div>'}
+        row(f"a narrative with {div}", at("POST", "/Patient", patient(text=text)).status, 201 if good else 400)
     row("too large is 413", refused(at("POST", "/Patient", '{"resourceType":"Patient"' + " " * (9 << 20) + "}"), 413, "too-long"), True)
     for reference in ("Patient?identifier=x", "Patient?identifier=urn:mrn|x"):
         row(f"{reference} as a reference is for transactions", refused(at("POST", "/Observation", pulse(who=reference)), 400), True)
