@@ -212,7 +212,9 @@ if (fs.existsSync(shared)) {
   for (const f of files) {
     const bytes = f.endsWith('.gz') ? execFileSync('gzip', ['-dc', f], { maxBuffer: 1 << 30 }) : fs.readFileSync(f);
     if (/\.ndjson(\.gz)?$/.test(f)) bytes.toString().split('\n').filter(Boolean).slice(0, 500).forEach((l) => keep(JSON.parse(l)));
-    else if (f.endsWith('.json')) (JSON.parse(bytes).entry ?? []).forEach((e) => keep(e.resource));
+    // A transaction's conditional references, as if they had been found: elsewhere they are refused.
+    else if (f.endsWith('.json'))
+      (JSON.parse(bytes.toString().replace(/"reference":\s*"(\w+)\?[^"]*"/g, '"reference":"$1/found"')).entry ?? []).forEach((e) => keep(e.resource));
   }
   fs.rmSync(at, { recursive: true });
 } else console.log('SKIPPED in part: ../shared/data is not there (Synthea, MIMIC)');
