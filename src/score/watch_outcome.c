@@ -27,6 +27,7 @@
 
 #define PATIENTS_MAX 500000
 #define SAMPLES 200
+#define SLOPE_TOLD_MAX 50
 #define ROWS_MAX ((size_t)4 << 20)
 
 /* ---- the file ---- */
@@ -317,6 +318,9 @@ enum vg_status watch_calibrate(struct watch_run *run, const struct live_model *m
         if (st == VG_OK)
             ret->curve = curves->calibration;
         ret->shift = shift(&g);
+        /* Newton's method runs away where no line fits: then there is none to tell. */
+        if (!(fabs(ret->figures.slope) < SLOPE_TOLD_MAX))
+            ret->figures.slope = ret->figures.intercept = (double)NAN;
         interval(&g, ret);
     }
     free(curves);

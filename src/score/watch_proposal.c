@@ -51,6 +51,8 @@ static double moved(struct change change, double probability)
 
 const char *proposal_why_not(const struct live_model *model, const struct watch_calibration *found)
 {
+    static const char no_remedy[] = "risk and outcome hardly go together here: recalibration is no "
+                                    "remedy. Look at the drift of the features; train again";
     struct change change = change_of(found);
     bool is_ratio_right = found->expected_low <= 1 && found->expected_high >= 1;
     bool is_slope_right = fabs(change.slope - 1) <= 0.2;
@@ -61,11 +63,14 @@ const char *proposal_why_not(const struct live_model *model, const struct watch_
         return "too few patients with or without the outcome to judge";
     if (!isfinite(change.slope) || !isfinite(change.intercept) || isnan(found->expected_low))
         return "the outcomes do not fix a line";
+    if (found->figures.row_auroc.high < 0.5)
+        return no_remedy;
     if (is_ratio_right && is_slope_right)
         return "the probabilities are in keeping with the outcomes";
+    if (!(found->figures.row_auroc.low > 0.5))
+        return "that the model ranks these patients is not shown: more outcomes are needed";
     if (change.slope < SLOPE_LEAST || change.slope > SLOPE_MOST)
-        return "risk and outcome hardly go together here: recalibration is no remedy. Look at the "
-               "drift of the features; train again";
+        return no_remedy;
     return NULL;
 }
 
@@ -79,7 +84,7 @@ static void next_version(const char *version, char out[static 64])
         (void)snprintf(out, 64, "%.*s-r%llu", (int)(mark - version), version,
                        (unsigned long long)number + 1);
     else
-        (void)snprintf(out, 64, "%.31s-r1", version);
+        (void)snprintf(out, 64, "%.24s-r1", version);
 }
 
 void proposal_write(const struct live_model *model, const struct watch_calibration *found,

@@ -366,6 +366,21 @@ static void test_run(void)
     model_close(model);
 }
 
+/* 30 of 60 fall ill 6 h into their day: those at high risk and some others, or the other way. */
+static void write_outcomes(struct vg_buf *out, bool is_turned)
+{
+    vg_buf_clear(out);
+    vg_buf_printf(out, "patient,time,outcome\n");
+    for (int p = 0; p < PATIENTS; p++) {
+        bool is_ill = (p % 3 == 0 || p % 6 == 1) != is_turned;
+        char time[VG_TIME_TEXT_SIZE];
+
+        (void)vg_time_format(NOW_US + (is_ill ? -18 * VG_HOUR_US : VG_DAY_US), 0, time);
+        vg_buf_printf(out, "p%d,%s,%d\n", p, time, is_ill);
+    }
+    CHECK(vg_file_write(in_root("outcomes.csv"), vg_buf_slice(out), 0600, NULL) == VG_OK);
+}
+
 static void test_drift_and_recalibration(void)
 {
     struct watch_config config = config_of_test();
@@ -414,16 +429,17 @@ static void test_drift_and_recalibration(void)
     CHECK(is_state(result, "calibration", "ok"));
     CHECK(fabs(number(result, "calibration", "expectedToObserved") - 1.44) < 1e-6);
 
-    CHECK_ROW("too low by far: a proposal that only moves the intercept, for outcomes are few");
-    vg_buf_clear(&out);
-    vg_buf_printf(&out, "patient,time,outcome\n");
-    for (int p = 0; p < PATIENTS; p++) {
-        char time[VG_TIME_TEXT_SIZE];
+    CHECK_ROW("who is at low risk falls ill: no line mends that");
+    write_outcomes(&out, true);
+    CHECK(watch_outcomes(&config, before.name, in_root("outcomes.csv"), &count, &err) == VG_OK);
+    CHECK(watch_run(&config, &err) == VG_OK);
+    CHECK(!result_of(&config, "proposal"));
+    CHECK(vg_slice_starts(
+        vg_json_get_text(vg_json_get(result_of(&config, "result"), "calibration"), "whyNoProposal"),
+        VG_SLICE("risk and outcome hardly go together")));
 
-        (void)vg_time_format(NOW_US - (p % 2 ? 18 * VG_HOUR_US : -VG_DAY_US), 0, time);
-        vg_buf_printf(&out, "p%d,%s,%d\n", p, time, p % 2);
-    }
-    CHECK(vg_file_write(in_root("outcomes.csv"), vg_buf_slice(&out), 0600, NULL) == VG_OK);
+    CHECK_ROW("too low by far: a proposal that only moves the intercept, for outcomes are few");
+    write_outcomes(&out, false);
     CHECK(watch_outcomes(&config, before.name, in_root("outcomes.csv"), &count, &err) == VG_OK);
     CHECK(watch_run(&config, &err) == VG_OK);
     result = result_of(&config, "result");

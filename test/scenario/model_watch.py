@@ -7,6 +7,7 @@ model_watch.mjs looks at the page in a real browser.
 import json
 import os
 import pathlib
+import re
 import shutil
 import subprocess
 import sys
@@ -21,12 +22,18 @@ NAME = "sepsis-vitals"
 USERS = {"admin": {"user": "ann", "password": "model watcher 1"}, "nurse": {"user": "mira", "password": "ward nurse 1"}}
 
 
+def is_ill(device):
+    return int(re.sub(r"\D", "", device)) % 2 == 0
+
+
 def payload_of(began):
-    """Racing hearts, and nobody measures a saturation: not what training saw."""
+    """Nobody measures a saturation, hearts race: not what training saw. Every second bed is ill."""
     def make(device, number):
-        bed = sum(device.encode()) % 9
-        body = {"time": h.iso(began + number * 3600), "hr": 128 + (bed * 7 + number * 3) % 30, "rr": 24 + (bed + number) % 8,
-                "sys": 96 + (bed + number) % 12, "dia": 60, "map": 72, "temp": 38.2}
+        bed = int(re.sub(r"\D", "", device))
+        body = {"time": h.iso(began + number * 3600), "hr": 118 + (bed * 7 + number * 3) % 10, "rr": 15 + (bed + number) % 3,
+                "sys": 126 + (bed + number) % 12, "dia": 74, "map": 92, "temp": 36.7}
+        if is_ill(device):
+            body.update(hr=136 + bed % 20, rr=27 + (bed + number) % 6, sys=92 + bed % 8, dia=56, map=66, temp=38.9)
         return json.dumps(body).encode()
     return make
 
@@ -114,8 +121,8 @@ def main(checks, work):
     checks.heading("outcomes, and a proposal")
     devices = {r["identifier"][0]["value"]: r["patient"]["reference"].split("/")[1] for r in hub.search("Device?_count=200") if "patient" in r}
     lines = ["patient,time,outcome"]
-    for number, device in enumerate(login):
-        ill = number % 2 == 0
+    for device in login:
+        ill = is_ill(device)
         lines.append(f"{devices[device]},{h.iso(time.time() + (0 if ill else 12 * 3600))},{int(ill)}")
     listed = work / "outcomes.csv"
     listed.write_text("\n".join(lines + ["p1,yesterday,1"]) + "\n")

@@ -3,7 +3,7 @@
 import type { ComponentChildren } from 'preact';
 import { useState } from 'preact/hooks';
 import { api, isAdmin } from './api';
-import { dayClock, percent } from './logic';
+import { clock, dayClock, percent } from './logic';
 import { Columns, Curves, Figure, plainAxis, roundUp, shareAxis as share, type XY } from './plot';
 import { Age, Failure, Heading, Link, Loading, path, useFetched } from './ui';
 
@@ -243,8 +243,8 @@ function Watching({ m, w }: { m: Model; w: Watched }) {
       <Inputs f={r.features} needs={needs} />
       <div class="figures-grid">
         {days.length > 0 && <Columns title="Alerts by day" note="medium band and above" names={days.map((d) => day(d.day))} xName="day (UTC)" y={plainAxis('alerts per 100 patient-days', tall)} first={{ name: 'alerts', values: days.map((d) => d.medium) }} marks={expected === null ? [] : [{ at: expected, name: 'expected' }]} />}
-        {runs.length > 1 && <Curves title="Drift over time" note="the input that changed most, at each look" x={{ name: 'day (UTC)', min: first, max: last, format: (v) => day(new Date(v).toISOString()) }} y={plainAxis('PSI', drifted)}
-          series={[{ name: 'most changed input', points: line((run) => run.worst), hasDots: true }, { name: 'probabilities', points: line((run) => run.probabilityPsi), isSecond: true, hasDots: true }]} marks={[{ at: 0.1, name: 'watch' }, { at: 0.25, name: 'drift', isAlarm: true }]} />}
+        {runs.length > 1 && <Curves title="Drift over time" note="the input that changed most, at each look" x={{ name: 'time of the look', min: first, max: last, format: (v) => (last - first < 3 * 86400_000 ? clock(v) : day(new Date(v).toISOString())) }} y={plainAxis('PSI', drifted)}
+          series={[{ name: 'most changed input', points: line((run) => run.worst), hasDots: true }, { name: 'probabilities', points: line((run) => run.probabilityPsi), isSecond: true, hasDots: true }]} marks={[...(drifted > 2 ? [] : [{ at: 0.1, name: 'watch' }]), { at: 0.25, name: 'drift', isAlarm: true }]} />}
         {p.shares && p.sharesBefore && p.edges && <Columns title="Probabilities" note="white columns: a tenth of training each" names={[...cells, '']} xName="from" y={share('of the hours', roundUp(Math.max(0.1, ...p.shares, ...p.sharesBefore)))} first={{ name: 'now', values: p.shares }} second={{ name: 'training', values: p.sharesBefore }} />}
       </div>
       <h3>Are the probabilities true?</h3>
