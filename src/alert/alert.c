@@ -44,6 +44,7 @@
 /* After a start the devices' backlog comes first: nobody is silent only because we were away. */
 #define STALE_GRACE_US (2 * VG_MINUTE_US)
 #define UNKNOWN_MAX 500
+#define AHEAD_US (15 * VG_MINUTE_US) /* no clock of a device is believed further */
 #define LOOK_AGAIN_US (10 * VG_MINUTE_US)
 #define MODEL_CLOSE_SHARE 0.75 /* of the opening probability */
 
@@ -184,6 +185,11 @@ static enum vg_status evaluate(struct work *work, const struct subject *who,
     if (st != VG_OK)
         return st;
     before = state;
+    /* An evaluation from when our clock was ahead would keep all others out until then. */
+    if (state.last_us > vg_now_us() + AHEAD_US) {
+        state.last_us = 0;
+        state.since_us = e->input.time_us;
+    }
     effect = rule_step(e->limits, &e->input, &state);
     /* Silence is judged now, never late: a rule that rests need not be written for its time. */
     if (e->stale_title.len && before.phase == RULE_IDLE && state.phase == RULE_IDLE)

@@ -2,6 +2,7 @@
  * against a real HTTP server. */
 #include "alert/alert.h"
 #include "alert/card.h"
+#include "alert/resources.h"
 
 #include "base/crypto.h"
 #include "base/http_server.h"
@@ -203,6 +204,62 @@ static void test_an_episode_from_opening_to_closing(void)
     CHECK(vg_slice_is(vg_json_get_text(vg_json_get(flag, "period"), "end"),
                       "1970-01-01T00:24:30.000Z"));
     close_all();
+}
+
+/* What a RiskAssessment rests on, from the record's values and contributions. */
+static void test_the_basis_names_the_exact_observations(void)
+{
+    static const struct {
+        const char *name, *vitals, *contributions, *want;
+    } rows[] = {
+        {"the newest of each value",
+         "{\"observationId\":\"a\",\"state\":\"ok\"},{\"observationId\":\"b\",\"state\":\"ok\"}",
+         "", "a b "},
+        {"not what expired",
+         "{\"observationId\":\"a\",\"state\":\"expired\"},{\"observationId\":\"b\",\"state\":"
+         "\"ok\"}",
+         "", "b "},
+        {"not what no score counts",
+         "{\"observationId\":\"a\",\"state\":\"ok\",\"used\":false},{\"observationId\":\"b\","
+         "\"state\":\"ok\"}",
+         "", "b "},
+        {"one message is one Observation",
+         "{\"observationId\":\"a\",\"state\":\"ok\"},{\"observationId\":\"a\",\"state\":\"ok\"}",
+         "", "a "},
+        {"and the older one that a contribution's words name",
+         "{\"observationId\":\"a\",\"state\":\"ok\"}",
+         "{\"text\":\"rose from 18\",\"sinceObservationId\":\"c\"},{\"text\":\"age 76\"},"
+         "{\"sinceObservationId\":\"c\"},{\"sinceObservationId\":\"a\"}",
+         "a c "},
+        {"nothing is nothing", "{\"state\":\"ok\"}", "", ""},
+    };
+
+    for (size_t i = 0; i < sizeof(rows) / sizeof(rows[0]); i++) {
+        char text[1024], got[64] = "";
+        struct stream_record record = {.seq = 1};
+        const struct vg_json *basis;
+        struct vg_json *root = NULL;
+        struct scored s;
+        size_t len = 0;
+
+        CHECK_ROW(rows[i].name);
+        vg_arena_reset(&arena);
+        record.value = (struct vg_slice){
+            text, (size_t)snprintf(text, sizeof(text),
+                                   "{\"patientId\":\"p1\",\"windowEnd\":\"2026-03-18T00:00:00Z\","
+                                   "\"scoredTime\":\"2026-03-18T00:00:00Z\",\"models\":[{\"name\":"
+                                   "\"m\",\"contributions\":[%s]}],\"vitals\":[%s]}",
+                                   rows[i].contributions, rows[i].vitals)};
+        CHECK(scored_parse(&arena, &record, &s, NULL) == VG_OK);
+        CHECK(vg_json_parse(&arena, risk_assessment_body(&arena, &s, VG_SLICE("ra-1")), NULL, &root,
+                            NULL, NULL) == VG_OK);
+        basis = vg_json_get(root, "basis");
+        for (const struct vg_json *b = basis ? basis->child : NULL; b; b = b->next)
+            len += (size_t)snprintf(got + len, sizeof(got) - len, "%.*s ",
+                                    VG_FMT(vg_slice_from(vg_json_get_text(b, "reference"),
+                                                         sizeof("Observation/") - 1)));
+        CHECK(strcmp(got, rows[i].want) == 0);
+    }
 }
 
 /* One device's clock is ten minutes fast: the window's end stands still until then, the alert does
@@ -556,6 +613,7 @@ int main(void)
     if (!CHECK(vg_crypto_init(NULL) == VG_OK))
         return vg_test_report();
     RUN(test_an_episode_from_opening_to_closing);
+    RUN(test_the_basis_names_the_exact_observations);
     RUN(test_a_fast_clock_does_not_hold_back_an_alert);
     RUN(test_a_replay_changes_nothing);
     RUN(test_a_model_raises_flags_only_where_it_may);

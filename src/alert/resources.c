@@ -111,29 +111,80 @@ static void put_horizon(struct vg_json_writer *w, int64_t from_us, int64_t to_us
     vg_json_close_object(w);
 }
 
-/* The exact Observations that the score rests on: not what expired, nor what no score counts. */
+/* One reference of the basis, which is opened by the first. */
+static void put_observation(struct vg_json_writer *w, struct vg_arena *arena, struct vg_slice id,
+                            bool *is_open)
+{
+    if (!id.len)
+        return;
+    if (!*is_open) {
+        vg_json_name(w, "basis");
+        vg_json_open_array(w);
+        *is_open = true;
+    }
+    vg_json_open_object(w);
+    vg_json_member_string(w, "reference", vg_arena_printf(arena, "Observation/%.*s", VG_FMT(id)));
+    vg_json_close_object(w);
+}
+
+/* Not what expired, nor what no score counts. */
+static bool is_in_basis(const struct vg_json *value)
+{
+    bool is_used = true;
+
+    (void)vg_json_to_bool(vg_json_get(value, "used"), &is_used);
+    return is_used && !vg_slice_is(vg_json_get_text(value, "state"), "expired");
+}
+
+/* Whether a value or a contribution before `end` has brought the Observation already: those of one
+ * message are one Observation. */
+static bool is_named(const struct vg_json *json, const struct vg_json *end, struct vg_slice id)
+{
+    const struct vg_json *vitals = vg_json_get(json, "vitals"),
+                         *models = vg_json_get(json, "models");
+
+    for (const struct vg_json *v = vitals ? vitals->child : NULL; v; v = v->next) {
+        if (v == end)
+            return false;
+        if (is_in_basis(v) && vg_slice_eq(vg_json_get_text(v, "observationId"), id))
+            return true;
+    }
+    for (const struct vg_json *m = models ? models->child : NULL; m; m = m->next) {
+        const struct vg_json *list = vg_json_get(m, "contributions");
+
+        for (const struct vg_json *c = list ? list->child : NULL; c; c = c->next) {
+            if (c == end)
+                return false;
+            if (vg_slice_eq(vg_json_get_text(c, "sinceObservationId"), id))
+                return true;
+        }
+    }
+    return false;
+}
+
+/* The exact Observations that the scores rest on: the newest of each value that counts, and the
+ * older ones that the words of a contribution name. */
 static void put_basis(struct vg_json_writer *w, const struct scored *s, struct vg_arena *arena)
 {
     const struct vg_json *vitals = vg_json_get(s->json, "vitals");
+    const struct vg_json *models = vg_json_get(s->json, "models");
     bool is_open = false;
 
     for (const struct vg_json *v = vitals ? vitals->child : NULL; v; v = v->next) {
         struct vg_slice id = vg_json_get_text(v, "observationId");
 
-        bool is_used = true;
+        if (is_in_basis(v) && !is_named(s->json, v, id))
+            put_observation(w, arena, id, &is_open);
+    }
+    for (const struct vg_json *m = models ? models->child : NULL; m; m = m->next) {
+        const struct vg_json *list = vg_json_get(m, "contributions");
 
-        (void)vg_json_to_bool(vg_json_get(v, "used"), &is_used);
-        if (!id.len || !is_used || vg_slice_is(vg_json_get_text(v, "state"), "expired"))
-            continue;
-        if (!is_open) {
-            vg_json_name(w, "basis");
-            vg_json_open_array(w);
-            is_open = true;
+        for (const struct vg_json *c = list ? list->child : NULL; c; c = c->next) {
+            struct vg_slice id = vg_json_get_text(c, "sinceObservationId");
+
+            if (id.len && !is_named(s->json, c, id))
+                put_observation(w, arena, id, &is_open);
         }
-        vg_json_open_object(w);
-        vg_json_member_string(w, "reference",
-                              vg_arena_printf(arena, "Observation/%.*s", VG_FMT(id)));
-        vg_json_close_object(w);
     }
     if (is_open)
         vg_json_close_array(w);

@@ -22,6 +22,7 @@
 #define READING_KEEP_US (72 * VG_HOUR_US)
 #define PRUNE_EVERY 256 /* changes */
 #define RECORD_ARENA_SIZE (2u << 20)
+#define AHEAD_US (15 * VG_MINUTE_US) /* further ahead than any clock is believed */
 
 const struct sql_engine *const sql_engines[] = {&sql_engine_sqlite, NULL};
 
@@ -366,7 +367,8 @@ enum vg_status care_batch_score(struct care_batch *batch, const struct care_scor
     const struct vg_json *patient, *news2, *model;
     struct vg_json *record;
     struct vg_slice name;
-    int64_t change = 0, age = 0;
+    /* What our clock left when it was ahead gives way to whatever is true now. */
+    int64_t change = 0, age = 0, latest_us = vg_now_us() + AHEAD_US;
     bool is_complete = false;
     enum vg_status st;
 
@@ -398,7 +400,7 @@ enum vg_status care_batch_score(struct care_batch *batch, const struct care_scor
             "excluded.record, risk_assessment_id = excluded.risk_assessment_id, trace = "
             "excluded.trace, change = excluded.change WHERE excluded.window_end_us > "
             "patient.window_end_us OR (excluded.window_end_us = patient.window_end_us AND "
-            "excluded.scored_us >= patient.scored_us)",
+            "excluded.scored_us >= patient.scored_us) OR patient.window_end_us > ?",
             sql_t(score->patient_id), text_or_null(patient, "name"),
             sql_t(make_initials(&batch->arena, name)), has_age ? sql_i(age) : sql_null(),
             text_or_null(patient, "gender"), text_or_null(patient, "identifier"),
@@ -409,16 +411,16 @@ enum vg_status care_batch_score(struct care_batch *batch, const struct care_scor
             score->probability >= 0 ? sql_d(score->probability) : sql_null(),
             text_or_null(model, "band"), sql_i(score->window_end_us), sql_i(score->scored_us),
             sql_t(score->record), sql_t(score->risk_assessment_id), sql_t(score->trace),
-            sql_i(change));
+            sql_i(change), sql_i(latest_us));
     /* Only a newer vital sign counts as heard of; one after the end of monitoring begins it anew.
      */
     if (st == VG_OK && score->heard_us)
-        st =
-            SQL_RUN(sql, err, NULL, NULL,
-                    "UPDATE patient SET heard_us = ?, ended_us = CASE WHEN ended_us < ? THEN NULL "
-                    "ELSE ended_us END WHERE patient_id = ? AND (heard_us IS NULL OR heard_us < ?)",
-                    sql_i(score->heard_us), sql_i(score->heard_us), sql_t(score->patient_id),
-                    sql_i(score->heard_us));
+        st = SQL_RUN(sql, err, NULL, NULL,
+                     "UPDATE patient SET heard_us = ?, ended_us = CASE WHEN ended_us < ? THEN NULL "
+                     "ELSE ended_us END WHERE patient_id = ? AND (heard_us IS NULL OR heard_us < ? "
+                     "OR heard_us > ?)",
+                     sql_i(score->heard_us), sql_i(score->heard_us), sql_t(score->patient_id),
+                     sql_i(score->heard_us), sql_i(latest_us));
     if (st == VG_OK)
         st = SQL_RUN(
             sql, err, NULL, NULL,

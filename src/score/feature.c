@@ -37,6 +37,7 @@ enum {
 struct sums {
     unsigned n, jumps;
     double v, vv, t, tt, tv, first, jump;
+    int64_t first_us;
     float min, max;
 };
 
@@ -47,6 +48,7 @@ struct stats {
     uint64_t hours; /* bit h: a value that is h to h + 1 hours old */
     struct sums over[WINDOWS];
     double base[WINDOWS];
+    int64_t base_us[WINDOWS];
     double ewma[HALF_LIVES];
     double median; /* of a day */
 };
@@ -60,7 +62,7 @@ static int window_of(unsigned hours)
     return w;
 }
 
-static void sample(struct sums *sums, double t, double v)
+static void sample(struct sums *sums, int64_t time_us, double t, double v)
 {
     if (sums->n > 0) {
         sums->jump += fabs(sums->first - v);
@@ -73,6 +75,7 @@ static void sample(struct sums *sums, double t, double v)
     sums->tt += t * t;
     sums->tv += t * v;
     sums->first = v;
+    sums->first_us = time_us;
 }
 
 static void extremes(struct sums *sums, const struct window_cell *cell)
@@ -130,22 +133,24 @@ static void stats_of(const struct window_series *series, int64_t as_of_us, unsig
         for (; reached < WINDOWS && age_us >= window_hours[reached] * VG_HOUR_US; reached++) {
             int64_t reach_us = (window_hours[reached] + 1) * VG_HOUR_US;
 
-            if (age_us < (reach_us > CHANGE_REACH_US ? reach_us : CHANGE_REACH_US))
+            if (age_us < (reach_us > CHANGE_REACH_US ? reach_us : CHANGE_REACH_US)) {
                 ret->base[reached] = v;
+                ret->base_us[reached] = cell->time_us;
+            }
             ret->over[reached] = reached == 0 ? hour : all;
         }
         if (reached == WINDOWS)
             break;
         ret->hours |= (uint64_t)1 << (age_us / VG_HOUR_US < 63 ? age_us / VG_HOUR_US : 63);
         if (reached == 0) {
-            sample(&hour, t, v);
+            sample(&hour, cell->time_us, t, v);
             extremes(&hour, cell);
         }
         extremes(&all, cell);
         if (cell->time_us / (10 * VG_MINUTE_US) == slot_10min)
             continue;
         slot_10min = cell->time_us / (10 * VG_MINUTE_US);
-        sample(&all, t, v);
+        sample(&all, cell->time_us, t, v);
         if (all.n == 2) {
             ret->has_before = true;
             ret->before = v;
@@ -566,26 +571,56 @@ void feature_fill(const struct feature_set *set, const struct window *window,
 
 /* ---- words ---- */
 
+/* The shortest time in which it changed by something that a nurse would remark on; WINDOWS: none.
+ */
+static int notable_window(const struct stats *stats, const struct vital *vital, double look_back_h)
+{
+    int w = 0;
+
+    while (w < WINDOWS &&
+           !(window_hours[w] <= look_back_h && fabs(change_of(stats, w)) >= vital->notable))
+        w++;
+    return w;
+}
+
+static double look_back_h(int signal)
+{
+    return signal < SCORE_VITAL_COUNT ? 24 : 72;
+}
+
+int64_t feature_since_us(const struct window *window, int group, int64_t as_of_us)
+{
+    struct stats stats;
+    int w;
+
+    if (group >= SIGNAL_COUNT)
+        return INT64_MIN;
+    stats_of(&window->series[group], as_of_us, NEEDS_IT, &stats);
+    if (!stats.has_last || stats.age_h >= look_back_h(group))
+        return INT64_MIN;
+    w = notable_window(&stats, &vitals[group], look_back_h(group));
+    if (w == WINDOWS)
+        return INT64_MIN;
+    return isnan(stats.base[w]) ? stats.over[w].first_us : stats.base_us[w];
+}
+
 static void describe_signal(const struct window *window, int signal, int64_t as_of_us, char *out,
                             size_t size_bytes)
 {
     const struct vital *vital = &vitals[signal];
-    const double look_back_h = signal < SCORE_VITAL_COUNT ? 24 : 72;
+    const double back_h = look_back_h(signal);
     struct vg_slice unit = vg_unit_text(vg_slice_of(vital->unit));
     struct stats stats;
-    int len, w = 0;
+    int len, w;
 
     if (vg_slice_is(unit, "{score}") || vg_slice_is(unit, "[pH]"))
         unit = VG_SLICE("");
     stats_of(&window->series[signal], as_of_us, NEEDS_IT, &stats);
-    if (!stats.has_last || stats.age_h >= look_back_h) {
-        (void)snprintf(out, size_bytes, "no %s in %.0f h", vital->name, look_back_h);
+    if (!stats.has_last || stats.age_h >= back_h) {
+        (void)snprintf(out, size_bytes, "no %s in %.0f h", vital->name, back_h);
         return;
     }
-    /* The shortest time in which it changed by something that a nurse would remark on. */
-    while (w < WINDOWS &&
-           !(window_hours[w] <= look_back_h && fabs(change_of(&stats, w)) >= vital->notable))
-        w++;
+    w = notable_window(&stats, vital, back_h);
     if (w < WINDOWS)
         len = snprintf(out, size_bytes, "%s %s from %.*f to %.*f%s%.*s in %u h", vital->name,
                        change_of(&stats, w) > 0 ? "rose" : "fell", vital->decimals,

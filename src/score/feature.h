@@ -126,6 +126,8 @@ void feature_current(const struct window *window, const int64_t *expiry_us, int6
 void feature_describe(const struct window *window, const struct feature_patient *patient,
                       const struct news2 *news2, int group, int64_t as_of_us, char *out,
                       size_t size_bytes);
+/* The time of the older value that those words name ("from 18"); INT64_MIN: they name none. */
+int64_t feature_since_us(const struct window *window, int group, int64_t as_of_us);
 const char *feature_group_name(int group); /* "respiration", "news2", "age", "sex" */
 
 /* What a feature is, in words: "mean of heart rate over 8 h". */

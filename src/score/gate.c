@@ -133,15 +133,18 @@ void gate_view_fini(struct gate_view *view)
     memset(view, 0, sizeof(*view));
 }
 
-/* A cell's value stands for the newest one; whose Observation it was is not known any more. */
+/* A cell's value stands for the newest one. */
 static struct window_newest newest_of(const struct window_cell *cell)
 {
-    return (struct window_newest){
+    struct window_newest newest = {
         .is_there = true,
         .time_us = cell->time_us,
         .received_us = cell->time_us + (int64_t)cell->delay_ms * 1000,
         .value = round((double)cell->last * 1e4) / 1e4,
     };
+
+    window_cell_id(cell, newest.observation_id);
+    return newest;
 }
 
 /* Takes cells out of the view: all of the last hour, or those that jump. */

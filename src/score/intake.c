@@ -119,12 +119,13 @@ static int64_t history_of(const struct score *score, const struct patient *patie
     return history_us;
 }
 
-/* A window as long as the ward's models need: of who comes to another ward the lake is asked. */
+/* A window as long as the models of the patient's wards need: of who comes to one that needs more
+ * the lake is asked. */
 static void fit_history(const struct score *score, struct patient *patient)
 {
     int64_t history_us = history_of(score, patient), former_us = patient->window.history_us;
 
-    window_set_history(&patient->window, history_us);
+    window_reach(&patient->window, history_us);
     if (patient->window.history_us > former_us && patient->window.watermark_us != INT64_MIN)
         patient->ask_lake_us = INT64_MIN;
 }

@@ -404,6 +404,120 @@ static void test_partitions_share_a_patient(void)
         vg_buf_fini(&made[i].headers);
 }
 
+/* Half an hour in which our own clock was a day ahead: what it left is not the newest for a day. */
+static void test_a_clock_that_was_ahead_is_forgotten(void)
+{
+    open_stream();
+    open_score(NULL);
+    score_one("hr", 70, T0);
+    score_one("hr", 140, T0 + VG_DAY_US);
+    CHECK(scored() == 2 && is(number(vg_json_get(last, "news2"), "low"), 3));
+    set_now(T0 + VG_MINUTE_US);
+    score_one("hr", 75, T0 + VG_MINUTE_US);
+    CHECK(scored() == 1);
+    CHECK(text_is(last, "windowEnd", "2026-03-18T00:01:00.000Z"));
+    CHECK(is(number(part("vitals", NULL, "code", "8867-4"), "value"), 75));
+    CHECK(text_is(part("vitals", NULL, "code", "8867-4"), "state", "ok"));
+    CHECK(is(number(vg_json_get(last, "news2"), "low"), 0));
+    close_score();
+    close_stream();
+}
+
+/* After a restart partitions are read in no order: an older record of another one says nothing of
+ * where the patient is now. */
+static void test_an_older_context_of_another_partition(void)
+{
+    struct score_stage *second = NULL;
+    struct made made[2];
+    struct stream_batch batch;
+    const struct stage_ops *ops;
+
+    open_stream();
+    open_score(NULL);
+    ops = score_stage_ops(score);
+    CHECK(score_stage_open(score, 1, &second, NULL) == VG_OK);
+    make(&made[0], "p1", 76, 2, "rr", 16, T0, T0);
+    make(&made[1], "p1", 76, 1, "spo2", 90, T0 - VG_HOUR_US, T0 - VG_HOUR_US);
+    set_now(T0);
+    for (int i = 0; i < 2; i++) {
+        batch = (struct stream_batch){&made[i].record, 1, 1};
+        CHECK(ops->restore(i == 0 ? stage : second, &batch, NULL) == VG_OK);
+    }
+    set_now(T0 + 4 * VG_HOUR_US);
+    CHECK_ROW("the timer of the partition that heard last tells what expired, with its context");
+    tick();
+    CHECK(scored() == 1);
+    CHECK(text_is(part("parts", "news2", "part", "spo2"), "state", "expired"));
+    CHECK(text_is(part("parts", "news2", "part", "respiration"), "state", "ok"));
+    score_stage_close(second);
+    close_score();
+    close_stream();
+    for (int i = 0; i < 2; i++)
+        vg_buf_fini(&made[i].headers);
+}
+
+/* The platform was away for two days: that the values expired is told before the patient is
+ * forgotten, or the board would show them as they were. */
+static void test_expiry_is_told_however_late(void)
+{
+    struct made made;
+    struct stream_batch batch;
+
+    open_stream();
+    open_score(NULL);
+    make(&made, "p1", 76, 1, "rr", 26, T0, T0);
+    set_now(T0 + 2 * VG_DAY_US);
+    batch = (struct stream_batch){&made.record, 1, 1};
+    CHECK(score_stage_ops(score)->restore(stage, &batch, NULL) == VG_OK);
+    CHECK(score_patients(score) == 1);
+    tick();
+    CHECK(scored() == 1 && text_is(last, "trigger", "timer"));
+    CHECK(text_is(part("parts", "news2", "part", "respiration"), "state", "expired"));
+    tick();
+    CHECK(scored() == 0 && score_patients(score) == 0);
+    vg_buf_fini(&made.headers);
+    close_score();
+    close_stream();
+}
+
+/* "respiration rate rose from 16": which Observation had the 16. */
+static void test_a_contribution_names_where_it_rose_from(void)
+{
+    static const char from[] = "000000000000aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa";
+    const struct vg_json *rose;
+
+    open_stream();
+    open_score(MODEL_DIR);
+    made_observation = from;
+    score_one("rr", 16, T0);
+    made_observation = NULL;
+    score_one("hr", 135, T0 + 30 * VG_MINUTE_US);
+    score_one("rr", 30, T0 + VG_HOUR_US);
+    CHECK(scored() == 3);
+    rose = part("contributions", "model", "vital", "respiration");
+    if (CHECK(rose != NULL)) {
+        CHECK(text_is(rose, "text", "respiration rate rose from 16 to 30 /min in 1 h"));
+        CHECK(text_is(rose, "since", "2026-03-18T00:00:00.000Z"));
+        CHECK(text_is(rose, "sinceObservationId", from));
+    }
+    close_score();
+    close_stream();
+}
+
+/* A battery that reports is no sign of life. */
+static void test_only_vital_signs_are_heard_of(void)
+{
+    open_stream();
+    open_score(NULL);
+    score_one("rr", 16, T0);
+    score_one("glucose", 110, T0 + VG_HOUR_US);
+    CHECK(scored() == 2);
+    CHECK(text_is(part("vitals", NULL, "code", "2339-0"), "time", "2026-03-18T01:00:00.000Z"));
+    CHECK(text_is(last, "heardTime", "2026-03-18T00:00:00.000Z"));
+    close_score();
+    close_stream();
+}
+
 static void test_patients_are_bounded(void)
 {
     struct score_config config = {.patients_max = 10, .clock = &test_clock};
@@ -475,6 +589,11 @@ int main(void)
     RUN(test_any_batches_give_the_same_state);
     RUN(test_windows_are_rebuilt_after_a_restart);
     RUN(test_partitions_share_a_patient);
+    RUN(test_a_clock_that_was_ahead_is_forgotten);
+    RUN(test_an_older_context_of_another_partition);
+    RUN(test_expiry_is_told_however_late);
+    RUN(test_a_contribution_names_where_it_rose_from);
+    RUN(test_only_vital_signs_are_heard_of);
     RUN(test_patients_are_bounded);
     RUN(test_a_cold_patient_has_a_past);
     vg_arena_fini(&arena);

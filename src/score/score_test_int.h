@@ -98,6 +98,8 @@ static const char *const codes[][3] = {
     {"o2", "3151-8", "L/min"},   {"glucose", "2339-0", "mg/dL"},
 };
 
+static const char *made_observation; /* NULL: "o-" and the name */
+
 /* An enriched record of one value of a patient at a time. */
 static inline void make(struct made *made, const char *patient, int age, int scale,
                         const char *name, double value, int64_t time_us, int64_t received_us)
@@ -116,9 +118,10 @@ static inline void make(struct made *made, const char *patient, int age, int sca
         "\"name\":\"Ada Example\",\"oxygenScale\":%d},\"encounterId\":\"e1\","
         "\"location\":\"Ward 4, Bed 12\",\"unit\":\"Ward 4\",\"deviceId\":\"bed-4\","
         "\"type\":\"x\",\"effectiveDateTime\":\"%s\",\"receivedTime\":\"%s\","
-        "\"observationId\":\"o-%s\",\"values\":[{\"name\":\"%s\",\"system\":\"http://loinc.org\","
+        "\"observationId\":\"%s%s\",\"values\":[{\"name\":\"%s\",\"system\":\"http://loinc.org\","
         "\"code\":\"%s\",\"value\":%.4f,\"unit\":\"%s\"}]}",
-        patient, age, scale, time, received, name, name, codes[code][1], value, codes[code][2]);
+        patient, age, scale, time, received, made_observation ? "" : "o-",
+        made_observation ? made_observation : name, name, codes[code][1], value, codes[code][2]);
     (void)snprintf(made->key, sizeof(made->key), "%s", patient);
     (void)snprintf(made->header, sizeof(made->header), "0-%llu", (unsigned long long)next_seq);
     vg_buf_init(&made->headers, 0);

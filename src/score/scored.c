@@ -195,6 +195,23 @@ static int by_value_down(const void *a, const void *b)
     return x->group - y->group;
 }
 
+/* The older value that a contribution's words name: when it was and which Observation. */
+static void put_since(struct vg_json_writer *w, const struct scored *scored, int group)
+{
+    const struct window *window = &scored->view->window;
+    int64_t since_us = feature_since_us(window, group, scored->as_of_us);
+    char id[WINDOW_ID_SIZE] = "";
+
+    if (since_us == INT64_MIN)
+        return;
+    for (uint32_t i = 0; i < window->series[group].count; i++) {
+        if (window->series[group].cells[i].time_us == since_us)
+            window_cell_id(&window->series[group].cells[i], id);
+    }
+    vg_json_member_time(w, "since", since_us);
+    put_text(w, "sinceObservationId", id);
+}
+
 /* What raised and what lowered the risk, summed over each vital sign's features, in the log-odds of
  * the calibrated probability. */
 static enum vg_status put_contributions(struct vg_json_writer *w, const struct scored *scored,
@@ -227,6 +244,7 @@ static enum vg_status put_contributions(struct vg_json_writer *w, const struct s
         vg_json_member_string(w, "vital", vg_slice_of(feature_group_name(sums[i].group)));
         vg_json_member_double(w, "value", round(sums[i].value * 1000) / 1000);
         vg_json_member_string(w, "text", vg_slice_of(text));
+        put_since(w, scored, sums[i].group);
         vg_json_close_object(w);
     }
     return VG_OK;

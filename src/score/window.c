@@ -13,10 +13,11 @@
  * LABORATORY and the like come a few times a day and count for longer: cells of an hour, for three
  * days after the newest reading of all.
  *
- * BOUND. WINDOW_CELLS_MAX() cells of 24 bytes for each of 8 numeric vital signs: with 24 h
- * 215 * 24 * 8 = 41,280 bytes for a patient with every vital sign on a monitor all day; 24 hourly
- * spot checks take 1 KB a vital sign. Each other signal: at most 74 cells, usually 3 to 12. Arrays
- * grow on demand.
+ * BOUND. WINDOW_CELLS_MAX() cells of 56 bytes for each of 8 numeric vital signs: with 24 h
+ * 215 * 56 * 8 = 96,320 bytes for a patient with every vital sign on a monitor all day, however
+ * often a device sends; 24 hourly spot checks take 2 KB a vital sign. More than half of a cell is
+ * the Observation that its newest value is from: a RiskAssessment names what its words speak of.
+ * Each other signal: at most 74 cells, usually 3 to 12. Arrays grow on demand.
  *
  * Two readings of one vital sign at the same microsecond: the later receipt holds (a correction),
  * then the larger value. The corrected value stays in its cell's minimum or maximum.
@@ -35,7 +36,7 @@
 #define FINE_SPAN_US VG_HOUR_US
 #define SLOW_SLOT_US VG_HOUR_US
 
-_Static_assert(sizeof(struct window_cell) == 24, "the bound above is in the manual");
+_Static_assert(sizeof(struct window_cell) == 56, "the bound above is in the manual");
 
 static const enum score_vital part_vital[NEWS2_PART_COUNT] = {
     [NEWS2_RESPIRATION] = SCORE_RESPIRATION,
@@ -62,16 +63,22 @@ static int64_t slot_of(const struct window *window, int vital, int64_t time_us)
     return floor_to(time_us, time_us < window->coarse_us ? COARSE_US : FINE_US);
 }
 
-void window_set_history(struct window *window, int64_t history_us)
+static void set_history(struct window *window, int64_t history_us)
 {
     window->history_us = floor_to(history_us, COARSE_US);
     assert(window->history_us >= VG_HOUR_US && window->history_us <= 49 * VG_HOUR_US);
 }
 
+void window_reach(struct window *window, int64_t history_us)
+{
+    if (history_us > window->history_us)
+        set_history(window, history_us);
+}
+
 void window_init(struct window *window, int64_t history_us)
 {
     memset(window, 0, sizeof(*window));
-    window_set_history(window, history_us ? history_us : VG_DAY_US);
+    set_history(window, history_us ? history_us : VG_DAY_US);
     window->watermark_us = window->coarse_us = INT64_MIN;
 }
 
@@ -195,6 +202,39 @@ static enum vg_status series_add(struct window *window, int vital, const struct 
     return VG_OK;
 }
 
+static int digit_of(char c)
+{
+    return c >= '0' && c <= '9' ? c - '0' : c >= 'a' && c <= 'f' ? c - 'a' + 10 : -1;
+}
+
+/* Our Observations' ids are 64 lower-case hex digits; others are not kept. */
+static void pack_id(struct vg_slice id, uint8_t out[static 32])
+{
+    bool is_ours = id.len == 64;
+
+    for (size_t i = 0; i < 32 && is_ours; i++) {
+        int high = digit_of(id.ptr[2 * i]), low = digit_of(id.ptr[2 * i + 1]);
+
+        is_ours = high >= 0 && low >= 0;
+        out[i] = (uint8_t)(high << 4 | low);
+    }
+    if (!is_ours)
+        memset(out, 0, 32);
+}
+
+void window_cell_id(const struct window_cell *cell, char out[static WINDOW_ID_SIZE])
+{
+    static const char digits[] = "0123456789abcdef";
+    uint8_t any = 0;
+
+    for (size_t i = 0; i < 32; i++) {
+        out[2 * i] = digits[cell->id[i] >> 4];
+        out[2 * i + 1] = digits[cell->id[i] & 15];
+        any |= cell->id[i];
+    }
+    out[any ? 64 : 0] = '\0';
+}
+
 static bool newest_beats(const struct window_reading *reading, const struct window_newest *newest)
 {
     if (!newest->is_there)
@@ -224,6 +264,7 @@ enum vg_status window_add(struct window *window, const struct window_reading *re
     };
     enum vg_status st = VG_OK;
 
+    pack_id(reading->observation_id, cell.id);
     advance(window, reading->time_us);
     if (reading->time_us < oldest_kept(window, reading->vital))
         return VG_END;
@@ -280,7 +321,7 @@ void window_narrow(struct window *window, int64_t history_us)
 {
     if (history_us >= window->history_us)
         return;
-    window_set_history(window, history_us);
+    set_history(window, history_us);
     for (int v = 0; v < SCORE_VITAL_COUNT; v++) {
         struct window_series *series = &window->series[v];
 

@@ -18,6 +18,7 @@ struct window_cell {
     int32_t
         delay_ms; /* its receipt after its time: of two at the same time the later receipt holds */
     float last, min, max;
+    uint8_t id[32]; /* of the Observation of `last`, packed; zeros: not one of ours */
 };
 
 struct window_series {
@@ -60,7 +61,8 @@ struct window_reading {
 /* history_us of the vital signs: 1 h to 49 h; 0 = 24 h. */
 void window_init(struct window *window, int64_t history_us);
 void window_fini(struct window *window);
-void window_set_history(struct window *window, int64_t history_us);
+/* Makes it reach back further from now on; never less far. */
+void window_reach(struct window *window, int64_t history_us);
 
 /* Puts a reading at its place. VG_END: older than the history, it changes nothing. VG_RETRY
  * score.memory. */
@@ -75,6 +77,9 @@ VG_CHECK enum vg_status window_merge(struct window *window, struct window *from,
 /* Narrows a copy that borrows its cells (gate.h) to a shorter history: what a window of that length
  * would hold. */
 void window_narrow(struct window *window, int64_t history_us);
+
+/* The id of the Observation that a cell's newest value is from; "" when it is not known. */
+void window_cell_id(const struct window_cell *cell, char out[static WINDOW_ID_SIZE]);
 
 /* What the vital sign stands at, at `as_of_us`: its newest value and whether it has expired. */
 enum window_state { WINDOW_MISSING, WINDOW_EXPIRED, WINDOW_OK };

@@ -225,10 +225,104 @@ static void test_memory_is_bounded(void)
             most = window.series[v].count > most ? window.series[v].count : most;
     }
     CHECK(most <= (size_t)WINDOW_CELLS_MAX(VG_DAY_US));
-    CHECK(window_bytes(&window) <= 8 * (size_t)WINDOW_CELLS_MAX(VG_DAY_US) * 24);
+    CHECK(window_bytes(&window) <=
+          8 * (size_t)WINDOW_CELLS_MAX(VG_DAY_US) * sizeof(struct window_cell));
     printf("a patient on a monitor for two days: %zu bytes, %zu cells a vital sign\n",
            window_bytes(&window), most);
     window_fini(&window);
+}
+
+/* A device that sends a thousand times a second, and one whose times jump about in the day. */
+static void test_a_hostile_device_takes_no_more(void)
+{
+    struct window window;
+    float min = INFINITY, max = -INFINITY, last = 0;
+    const struct window_series *series = &window.series[SCORE_PULSE];
+
+    random_state = 7;
+    window_init(&window, 48 * VG_HOUR_US);
+    for (int i = 0; i < 300000; i++) {
+        int64_t time_us = T0 + 2 * VG_DAY_US + i * 1000;
+
+        last = 60 + (float)(random_next() % 400) / 10;
+        min = last < min ? last : min;
+        max = last > max ? last : max;
+        CHECK(add(&window, SCORE_PULSE, (double)last, time_us) == VG_OK);
+        if (i % 3 == 0)
+            (void)add(&window, (enum score_vital)(random_next() % SCORE_VITAL_COUNT), 61,
+                      T0 + 2 * VG_DAY_US - (int64_t)(random_next() % (49 * 3600 * 1000ull)) * 1000);
+    }
+    CHECK_ROW("five minutes are five cells, and what they hold is right");
+    CHECK(series->count >= 5);
+    for (uint32_t i = series->count - 5; i < series->count; i++) {
+        CHECK(series->cells[i].min >= min && series->cells[i].max <= max);
+        CHECK(series->cells[i].max - series->cells[i].min > 39);
+    }
+    CHECK(fabsf(series->cells[series->count - 1].last - last) < 0.01f);
+    CHECK_ROW("no more than the bound");
+    for (int v = 0; v < SIGNAL_COUNT; v++)
+        CHECK(window.series[v].count <= (uint32_t)WINDOW_CELLS_MAX(48 * VG_HOUR_US));
+    CHECK(window_bytes(&window) <=
+          8 * (size_t)WINDOW_CELLS_MAX(48 * VG_HOUR_US) * sizeof(struct window_cell));
+    printf("with 48 h, from a hostile device: %zu bytes\n", window_bytes(&window));
+    window_fini(&window);
+}
+
+/* A course that no gate objects to. */
+static struct window_reading calm_reading(unsigned i)
+{
+    enum score_vital vital = (enum score_vital)(i % SCORE_VITAL_COUNT);
+    struct window_reading reading =
+        reading_of(vital, vital == SCORE_CONSCIOUSNESS ? 'A' : 60 + i % 7 * 0.1,
+                   T0 + i * (int64_t)40 * VG_SECOND_US);
+
+    reading.observation_id =
+        VG_SLICE("0123456789abcdef0123456789abcdef0123456789abcdef0123456789abcdef");
+    return reading;
+}
+
+#define CALM 6000 /* 66 h */
+
+static void test_windows_merge_and_narrow(void)
+{
+    struct window all, one, other, narrow, whole;
+    char id[WINDOW_ID_SIZE];
+
+    random_state = 11;
+    window_init(&all, VG_DAY_US);
+    window_init(&one, VG_DAY_US);
+    window_init(&other, VG_DAY_US);
+    window_init(&whole, 48 * VG_HOUR_US);
+    for (unsigned i = 0; i < CALM; i++) {
+        struct window_reading reading = calm_reading(i);
+        unsigned where = (unsigned)(random_next() % 3);
+
+        CHECK(window_add(&all, &reading, NULL) == VG_OK);
+        CHECK(window_add(&whole, &reading, NULL) == VG_OK);
+        if (where != 0)
+            CHECK(window_add(&one, &reading, NULL) == VG_OK);
+        if (where != 1 && i < CALM - 200)
+            CHECK(window_add(&other, &reading, NULL) == VG_OK);
+        else if (where == 0)
+            CHECK(window_add(&one, &reading, NULL) == VG_OK);
+    }
+    CHECK_ROW("what journal and lake have of a course is the course");
+    CHECK(window_merge(&one, &other, NULL) == VG_OK);
+    CHECK(is_same(&all, &one));
+    CHECK(window_merge(&one, &other, NULL) == VG_OK);
+    CHECK(is_same(&all, &one));
+    CHECK_ROW("a longer window, narrowed, is the shorter one");
+    narrow = whole;
+    window_narrow(&narrow, VG_DAY_US);
+    CHECK(is_same(&all, &narrow));
+    CHECK(whole.series[SCORE_PULSE].count > narrow.series[SCORE_PULSE].count + 100);
+    CHECK_ROW("a cell knows its Observation");
+    window_cell_id(&all.series[SCORE_PULSE].cells[0], id);
+    CHECK(vg_slice_is(calm_reading(0).observation_id, id));
+    window_fini(&all);
+    window_fini(&one);
+    window_fini(&other);
+    window_fini(&whole);
 }
 
 static void test_vital_table(void)
@@ -278,6 +372,8 @@ int main(void)
     RUN(test_what_is_older_than_the_history_goes);
     RUN(test_minutes_become_tens_of_minutes);
     RUN(test_memory_is_bounded);
+    RUN(test_a_hostile_device_takes_no_more);
+    RUN(test_windows_merge_and_narrow);
     RUN(test_vital_table);
     return vg_test_report();
 }
