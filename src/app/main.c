@@ -26,7 +26,7 @@ static const struct {
     {"lake", cmd_lake, "SQL on the lake's tables, and their upkeep"},
     {"train", cmd_train, "trains a model from recorded patients"},
     {"evaluate", cmd_evaluate, "a model on recorded patients: figures and predictions"},
-    {"model", cmd_model, "reads the models again; the features they use; NEWS2 test vectors"},
+    {"model", cmd_model, "models: read again, watched, recalibrated; features; NEWS2 test vectors"},
     {"mapping", cmd_mapping,
      "what the mappings make of messages: test, validate, reload, rollback"},
     {"config", cmd_config, "every setting with its default: --yaml, --markdown, --check FILE"},
