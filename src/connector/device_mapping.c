@@ -376,12 +376,13 @@ void device_mapping_each(const struct device_mapping *mapping, device_mapping_se
 
 /* ---- applying ---- */
 
-/* What an expression of several templates selected, and what that says as a time. */
+/* What an expression of several templates selected, and what that says as a text and as a time. */
 struct memo {
     const struct vg_json *token; /* NULL = nothing */
     bool is_known, is_time;
     unsigned tenths;
     int64_t time_us;
+    struct vg_slice text; /* ptr NULL: not asked for yet, or none, or blank */
 };
 
 struct extraction {
@@ -450,11 +451,20 @@ static enum vg_status extract(struct extraction *x, const struct expression *e, 
                               struct vg_slice *ret_text, struct measurement *ret_time,
                               struct vg_err *err)
 {
-    bool is_wrong_type = false;
+    struct memo *memo = e->memo ? &x->memos[e->memo - 1] : NULL;
+    bool is_wrong_type = false, is_blank;
 
+    if (memo && ret_time && memo->is_time) {
+        ret_time->occurrence_us = memo->time_us;
+        ret_time->occurrence_tenths = memo->tenths;
+        return VG_OK;
+    }
+    if (memo && ret_text && memo->text.ptr) {
+        *ret_text = memo->text;
+        return VG_OK;
+    }
     x->failed_at = e->at;
     for (int i = 0; i < 2 && has_program(&e->programs[i]); i++) {
-        struct memo *memo = e->memo ? &x->memos[e->memo - 1] : NULL;
         struct selection s = {.token = memo ? memo->token : NULL};
         struct vg_slice text = {0};
         enum vg_status st = VG_OK;
@@ -471,11 +481,6 @@ static enum vg_status extract(struct extraction *x, const struct expression *e, 
         }
         if (!s.token)
             continue;
-        if (ret_time && memo && memo->is_time) {
-            ret_time->occurrence_us = memo->time_us;
-            ret_time->occurrence_tenths = memo->tenths;
-            return VG_OK;
-        }
         if (ret_time && value_time(s.token, x->is_medtech, &ret_time->occurrence_us,
                                    &ret_time->occurrence_tenths)) {
             if (memo) {
@@ -493,7 +498,10 @@ static enum vg_status extract(struct extraction *x, const struct expression *e, 
             is_wrong_type = true;
             continue;
         }
-        if (!needs_value || !measurement_is_blank(text)) {
+        is_blank = measurement_is_blank(text);
+        if (memo && !is_blank)
+            memo->text = text;
+        if (!needs_value || !is_blank) {
             *ret_text = text;
             return VG_OK;
         }
@@ -555,6 +563,7 @@ static enum vg_status extract_measurement(struct extraction *x, struct measureme
 }
 
 struct matches {
+    const struct vg_json *few[4]; /* the usual */
     const struct vg_json **tokens;
     size_t count;
     bool has_failed;
@@ -565,9 +574,9 @@ static bool collect(void *ctx, const struct vg_json *token)
 {
     struct matches *m = ctx;
 
-    if (m->count == 0)
-        m->tokens = vg_arena_alloc(m->arena, sizeof(*m->tokens) * 4);
-    else if (m->count >= 4 && (m->count & (m->count - 1)) == 0) {
+    if (m->count == 0) {
+        m->tokens = m->few;
+    } else if (m->count >= 4 && (m->count & (m->count - 1)) == 0) {
         const struct vg_json **grown = vg_arena_alloc(m->arena, sizeof(*grown) * m->count * 2);
 
         if (grown)

@@ -57,10 +57,15 @@ static bool stop(struct run *run, const char *code, const char *text)
     return false;
 }
 
-static bool pay(struct run *run)
+static bool cannot_pay(struct run *run)
+{
+    return stop(run, "jsonpath.budget", "expressions take too many steps on this message");
+}
+
+static inline bool pay(struct run *run)
 {
     if (*run->steps_left == 0)
-        return stop(run, "jsonpath.budget", "expressions take too many steps on this message");
+        return cannot_pay(run);
     --*run->steps_left;
     return run->status == VG_OK;
 }

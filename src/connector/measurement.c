@@ -22,10 +22,12 @@ bool measurement_is_blank(struct vg_slice text)
                                          "\u2029",   "\u202f", "\u205f", "\u3000"};
     size_t count = sizeof(spaces) / sizeof(spaces[0]);
 
+    if (text.len > 0 && text.ptr[0] > ' ' && text.ptr[0] < 0x7f)
+        return false; /* nearly every text */
     for (text = vg_slice_trim(text); text.len > 0; text = vg_slice_trim(text)) {
         size_t i = 0;
 
-        if (!((unsigned char)text.ptr[0] & 0x80)) /* nearly every text ends here */
+        if (!((unsigned char)text.ptr[0] & 0x80))
             return false;
         while (i < count && !vg_slice_starts(text, vg_slice_of(spaces[i])))
             i++;
