@@ -129,7 +129,8 @@ void web_audit_later(struct web *web, struct vg_slice user, const char *what,
 web_handler web_board, web_health, web_events, web_patient, web_patient_end, web_worklist,
     web_worklist_act, web_lists, web_list_make, web_list, web_list_put, web_report, web_outbox,
     web_steps, web_trace_call, web_deadletters, web_deadletter_replay, web_models_list,
-    web_models_reload, web_model_show, web_models_watch, web_metrics, web_mappings, web_mapping, web_mapping_act, web_mapping_try;
+    web_models_reload, web_model_show, web_models_watch, web_metrics, web_mappings, web_mapping,
+    web_mapping_act, web_mapping_try;
 vg_http_handler web_asset;
 
 /* ---- shared helpers ---- */
