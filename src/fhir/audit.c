@@ -1,4 +1,5 @@
-/* audit.c -- an AuditEvent for each access by REST: who, what, when, with which outcome.
+/* audit.c -- an AuditEvent for each access by REST, and for each token that is asked for: who,
+ * what, when, with which outcome.
  *
  * Never on the way of an answer but for one write() into a spool file: a thread makes resources of
  * what has gathered, up to 500 in one commit.
@@ -32,6 +33,7 @@
 #define BATCH_MAX 500u
 #define SPOOL_BYTES_MAX ((size_t)16 << 20)
 #define TEXT_BYTES_MAX ((size_t)8 << 10)
+#define SYSTEM_DICOM "http://dicom.nema.org/resources/ontology/DCM"
 #define SYSTEM_ROLE "http://terminology.hl7.org/CodeSystem/object-role"
 
 struct fhir_audit {
@@ -117,6 +119,7 @@ static void put_event(struct vg_buf *out, struct fhir_job *job)
     const struct fhir_route *route = job->route;
     const char *interaction = route->interaction ? route->interaction : "operation";
     const char *caller = job->access.caller;
+    bool is_login = route->run == fhir_run_token;
     struct vg_slice id = fhir_id_draw(&job->arena);
     struct vg_json_writer w;
 
@@ -124,11 +127,17 @@ static void put_event(struct vg_buf *out, struct fhir_job *job)
     vg_json_open_object(&w);
     vg_json_member_string(&w, "resourceType", VG_SLICE("AuditEvent"));
     vg_json_member_string(&w, "id", id);
-    put_coding(&w, "type", "http://terminology.hl7.org/CodeSystem/audit-event-type", "rest",
-               "RESTful Operation");
+    if (is_login)
+        put_coding(&w, "type", SYSTEM_DICOM, "110114", "User Authentication");
+    else
+        put_coding(&w, "type", "http://terminology.hl7.org/CodeSystem/audit-event-type", "rest",
+                   "RESTful Operation");
     vg_json_name(&w, "subtype");
     vg_json_open_array(&w);
-    put_coding(&w, NULL, "http://hl7.org/fhir/restful-interaction", interaction, NULL);
+    if (is_login)
+        put_coding(&w, NULL, SYSTEM_DICOM, "110122", "Login");
+    else
+        put_coding(&w, NULL, "http://hl7.org/fhir/restful-interaction", interaction, NULL);
     vg_json_close_array(&w);
     vg_json_member_string(&w, "action", vg_slice_of(action_of(interaction)));
     vg_json_member_time(&w, "recorded", job->began_us);
@@ -165,7 +174,8 @@ static void put_event(struct vg_buf *out, struct fhir_job *job)
                "Application Server");
     vg_json_close_array(&w);
     vg_json_close_object(&w);
-    put_entity(&w, job);
+    if (!is_login) /* its form holds an assertion */
+        put_entity(&w, job);
     vg_json_close_object(&w);
     vg_buf_put_byte(out, '\n');
 }
@@ -176,7 +186,7 @@ void fhir_audit_add(struct fhir_store *store, struct fhir_job *job)
     struct vg_buf line;
     ssize_t wrote = 0;
 
-    if (!audit || job->route->right == 0)
+    if (!audit || (job->route->right == 0 && job->route->run != fhir_run_token))
         return;
     vg_buf_init(&line, 4 * TEXT_BYTES_MAX);
     put_event(&line, job);

@@ -391,6 +391,9 @@ void fhir_run_token(struct fhir_job *job)
             vg_json_member_string(&w, "scope", vg_buf_slice(&granted));
             vg_json_close_object(&w);
             job->http_status = 200;
+            /* For the audit: who it was is known only now. */
+            if (!vg_slice_to_cstr(assertion.client, job->access.caller, sizeof(job->access.caller)))
+                job->access.caller[0] = '\0';
         }
     }
     vg_buf_fini(&granted);
