@@ -36,6 +36,22 @@ enum vg_status fhir_refuse(struct fhir_issue *issue, struct vg_err *err, int htt
     return vg_fail(err, VG_REJECT, err_code, 0, "%s", text);
 }
 
+/* Without what was found there: it may be somebody's data. */
+static const char *words_of(const char *json_code)
+{
+    static const struct {
+        const char *code, *words;
+    } rows[] = {{"json.depth", "nested deeper than 64"},
+                {"json.duplicate", "a member whose name this object has already"},
+                {"json.size", "more values than a text may have"},
+                {"json.utf8", "not UTF-8, or half of a surrogate pair"}};
+
+    for (size_t i = 0; i < sizeof(rows) / sizeof(rows[0]); i++)
+        if (json_code && strcmp(rows[i].code, json_code) == 0)
+            return rows[i].words;
+    return "not strict JSON";
+}
+
 enum vg_status fhir_parse(struct vg_arena *arena, struct vg_slice text, struct vg_json **ret_root,
                           struct fhir_issue *issue, struct vg_err *err)
 {
@@ -55,9 +71,8 @@ enum vg_status fhir_parse(struct vg_arena *arena, struct vg_slice text, struct v
     if (st == VG_OK)
         return fhir_refuse(issue, err, 400, "structure", (struct vg_slice){0},
                            "the text must be a JSON object");
-    return fhir_refuse(issue, err, 400, "structure", (struct vg_slice){0},
-                       "not strict JSON at line %u, column %u (%s)", place.line, place.column,
-                       why.code ? why.code : "json");
+    return fhir_refuse(issue, err, 400, "structure", (struct vg_slice){0}, "line %u, column %u: %s",
+                       place.line, place.column, words_of(why.code));
 }
 
 /* Offset in `body` of the byte after (or at) a value's text. */

@@ -255,6 +255,9 @@ def types(at, row):
     for name, body in (("too deep", '{"resourceType":"Patient","extension":[' + '{"url":"u","extension":[' * 100 + "]}" * 100 + "]}"), ("nothing", ""), ("an array", "[]"),
                        ("more after the end", '{"resourceType":"Patient"} x')):
         row(name + " is 400", refused(at("POST", "/Patient", body), 400), True)
+    for body, words in (('{"resourceType":"Patient","extension":[' + '{"url":"u","extension":[' * 100, "nested deeper than 64"),
+                        ('{"resourceType":"Patient",\n "active":true,"active":false}', "line 2, column 16: a member whose name"), ('{"a":"\\ud800"}', "surrogate")):
+        row(f"it says {words!r}", words in at("POST", "/Patient", body).json["issue"][0]["diagnostics"], True)
     row("a string has a million characters at most", (at("POST", "/Patient", patient(name=[{"family": "é" * (1 << 20)}])).status, refused(
         at("POST", "/Patient", patient(name=[{"family": "é" * (1 << 20) + "x"}])), 400)), (201, True))
     for div, good in (("<p>it's on = 5, a&lt;b</p><a href='#x' title='on=1 > 0'>x</a>", True), ("<svg/onload=x>", False), ("<p onclick=x>", False),
