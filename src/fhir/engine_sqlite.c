@@ -41,6 +41,8 @@
  */
 #include "fhir/sqlite_int.h"
 
+#include "base/log.h"
+
 #include <errno.h>
 #include <pthread.h>
 #include <stdio.h>
@@ -49,6 +51,8 @@
 #define LOG_PAGES_USUAL 32768 /* 256 MiB: then it is copied; a page that changed often, once */
 #define LOG_PAGES_MAX 65536   /* 512 MiB: then the writer helps, and waits */
 #define STATEMENTS_MAX 200
+#define GROUP_US 10000
+#define SETTLED_EACH_SECOND 30000 /* rows, when they have waited long */
 
 static const char *const migrations[] = {
     "CREATE TABLE resource(key INTEGER PRIMARY KEY, type INTEGER NOT NULL, id TEXT NOT NULL,"
@@ -87,6 +91,8 @@ static const char *const migrations[] = {
     "CREATE TABLE date(path INTEGER NOT NULL, key INTEGER NOT NULL, part INTEGER NOT NULL,"
     "  low INTEGER NOT NULL, high INTEGER NOT NULL,"
     "  PRIMARY KEY(path, key, part, low, high)) WITHOUT ROWID;"
+    "UPDATE setting SET value=0 WHERE name LIKE 'index%'",
+    /* Three kinds of spans instead of two; rows that wait (sqlite_fresh.c): none do. */
     "UPDATE setting SET value=0 WHERE name LIKE 'index%'",
 };
 
@@ -145,6 +151,33 @@ static enum vg_status run(struct conn *conn, const char *sql, struct vg_err *err
     enum vg_status st = sqlite_statement(conn, sql, &stmt, err);
 
     return st == VG_OK ? vg_db_run(stmt, err) : st;
+}
+
+enum vg_status sqlite_number(struct conn *conn, const char *sql, int64_t *ret_number,
+                             struct vg_err *err)
+{
+    sqlite3_stmt *stmt = NULL;
+    enum vg_status st = sqlite_statement(conn, sql, &stmt, err);
+
+    if (st == VG_OK)
+        st = vg_db_step(stmt, err);
+    *ret_number = st == VG_OK ? sqlite3_column_int64(stmt, 0) : 0;
+    sqlite_finish(stmt);
+    return st == VG_END ? VG_OK : st;
+}
+
+enum vg_status sqlite_setting_put(struct sqlite_engine *engine, const char *name, int64_t value,
+                                  struct vg_err *err)
+{
+    sqlite3_stmt *stmt = NULL;
+    enum vg_status st = sqlite_statement(
+        &engine->writer, "INSERT OR REPLACE INTO setting(name, value) VALUES(?,?)", &stmt, err);
+
+    if (st != VG_OK)
+        return st;
+    sqlite_bind_text(stmt, 1, vg_slice_of(name));
+    (void)sqlite3_bind_int64(stmt, 2, value);
+    return vg_db_run(stmt, err);
 }
 
 /* Borrowed for as long as the statement runs. */
@@ -337,16 +370,11 @@ static enum vg_status put_record(void *view, const struct fhir_record *record,
     enum vg_status st = VG_OK;
 
     if (old->key) {
-        /* What is to be deleted may still be waiting. */
-        st = sqlite_flush(engine, err);
-        if (st == VG_OK && old_index)
-            st = sqlite_index_rows(engine, record->type, key, old_index, sqlite_row_delete, err);
-        if (st == VG_OK)
-            st = sqlite_statement(view,
-                                  "INSERT INTO history(key, version, updated_us, is_deleted, body)"
-                                  " SELECT key, version, updated_us, is_deleted, body FROM resource"
-                                  " WHERE key=?",
-                                  &stmt, err);
+        st = sqlite_statement(view,
+                              "INSERT INTO history(key, version, updated_us, is_deleted, body)"
+                              " SELECT key, version, updated_us, is_deleted, body FROM resource"
+                              " WHERE key=?",
+                              &stmt, err);
         if (st != VG_OK)
             return st;
         (void)sqlite3_bind_int64(stmt, 1, key);
@@ -356,9 +384,12 @@ static enum vg_status put_record(void *view, const struct fhir_record *record,
         st = put_resource(engine, record, key, old->key == 0, err);
     if (st == VG_OK && engine->is_watched[record->type & 255])
         st = put_change(view, key, record->version, err);
-    if (st == VG_OK && record->index)
-        st = sqlite_index_rows(engine, record->type, key, record->index, sqlite_row_add, err);
-    return st;
+    if (st != VG_OK)
+        return st;
+    if (old->key)
+        return sqlite_index_change(engine, record->type, key, old_index, record->index, err);
+    engine->fresh.now.mark.last_key = key;
+    return record->index ? sqlite_index_add(engine, record->type, key, record->index, err) : VG_OK;
 }
 
 static enum vg_status nest(void *view, fhir_work *work, void *ctx, struct vg_err *err)
@@ -367,16 +398,19 @@ static enum vg_status nest(void *view, fhir_work *work, void *ctx, struct vg_err
     struct sqlite_engine *engine = conn->engine;
     /* Rows of the work around this one are not to be undone with it. */
     enum vg_status st = sqlite_flush(engine, err), undone;
+    struct fresh_version before;
 
     if (st == VG_OK)
         st = run(conn, "SAVEPOINT job", err);
     if (st != VG_OK)
         return st;
+    before = sqlite_fresh_save(engine);
     st = work(ctx, view, err);
     if (st == VG_OK)
         st = sqlite_flush(engine, err);
     if (st != VG_OK) {
-        engine->row_count = 0;
+        engine->waiting.count = 0;
+        sqlite_fresh_restore(engine, before);
         sqlite_terms_forget_new(engine);
         undone = run(conn, "ROLLBACK TO job", NULL);
         if (undone == VG_OK)
@@ -385,19 +419,31 @@ static enum vg_status nest(void *view, fhir_work *work, void *ctx, struct vg_err
                    ? st
                    : vg_fail(err, VG_RETRY, "fhir.rollback", 0, "a savepoint could not be undone");
     }
+    sqlite_fresh_drop(before);
     return run(conn, "RELEASE job", err);
 }
 
-/* All jobs in one transaction and one fsync. */
-static void run_group(struct sqlite_engine *engine, struct job *jobs)
+/* In one transaction and one fsync, as many jobs as GROUP_US takes: those that wait for the next
+ * group come while this one is written, so that neither the writer nor who asks of it is idle. The
+ * rest, which has not begun, is returned. */
+static struct job *run_group(struct sqlite_engine *engine, struct job *jobs)
 {
     struct conn *conn = &engine->writer;
     struct vg_err err = {0};
+    struct fresh_version before = sqlite_fresh_save(engine);
+    size_t row_count;
+    int64_t end_us = vg_mono_us() + GROUP_US;
     enum vg_status st = run(conn, "BEGIN IMMEDIATE", &err);
+    struct job *rest = NULL;
     bool has_work = false;
 
     engine->has_new_terms = false;
-    for (struct job *job = jobs; job; job = job->next) {
+    for (struct job *job = jobs, *last = NULL; job; last = job, job = job->next) {
+        if (last && vg_mono_us() >= end_us) {
+            last->next = NULL;
+            rest = job;
+            break;
+        }
         job->status = st;
         job->err = err;
         if (st == VG_OK) {
@@ -415,9 +461,19 @@ static void run_group(struct sqlite_engine *engine, struct job *jobs)
             }
         }
     }
+    /* Twice as many as came: those that settle are done before as many wait again. */
+    if (st == VG_OK && has_work) {
+        row_count = sqlite_fresh_count(&engine->fresh.now) - sqlite_fresh_count(&before);
+        st = sqlite_fresh_settle(engine, 2 * row_count, &err);
+    }
+    if (st == VG_OK && has_work)
+        sqlite_fresh_publish(engine);
     if (st == VG_OK)
         st = run(conn, has_work ? "COMMIT" : "ROLLBACK", &err);
-    if (st != VG_OK) {
+    if (st == VG_OK) {
+        sqlite_fresh_drop(before);
+    } else {
+        sqlite_fresh_restore(engine, before);
         for (struct job *job = jobs; job; job = job->next) {
             if (job->status == VG_OK) {
                 job->status = st;
@@ -428,12 +484,13 @@ static void run_group(struct sqlite_engine *engine, struct job *jobs)
             (void)run(conn, "ROLLBACK", NULL);
         sqlite_terms_forget_new(engine);
     }
+    return rest;
 }
 
 static enum vg_status transact(void *self, fhir_work *work, void *ctx, struct vg_err *err)
 {
     struct sqlite_engine *engine = self;
-    struct job job = {.work = work, .ctx = ctx, .moved = PTHREAD_COND_INITIALIZER}, *jobs;
+    struct job job = {.work = work, .ctx = ctx, .moved = PTHREAD_COND_INITIALIZER}, *jobs, *rest;
 
     (void)pthread_mutex_lock(&engine->queue_lock);
     if (engine->last)
@@ -441,24 +498,35 @@ static enum vg_status transact(void *self, fhir_work *work, void *ctx, struct vg
     else
         engine->first = &job;
     engine->last = &job;
-    while (!job.is_done && engine->is_leading)
-        (void)pthread_cond_wait(&job.moved, &engine->queue_lock);
-    if (!job.is_done) {
-        jobs = engine->first; /* ours is among them */
+    while (!job.is_done) {
+        if (engine->is_leading) {
+            (void)pthread_cond_wait(&job.moved, &engine->queue_lock);
+            continue;
+        }
+        jobs = engine->first;
         engine->first = engine->last = NULL;
         engine->is_leading = true;
         (void)pthread_mutex_unlock(&engine->queue_lock);
-        run_group(engine, jobs);
+        rest = run_group(engine, jobs);
         (void)pthread_mutex_lock(&engine->queue_lock);
         engine->is_leading = false;
+        if (rest) { /* before those that have come since */
+            struct job *last = rest;
+
+            while (last->next)
+                last = last->next;
+            last->next = engine->first;
+            engine->last = engine->last ? engine->last : last;
+            engine->first = rest;
+        }
         for (struct job *one = jobs; one; one = one->next) {
             one->is_done = true;
             (void)pthread_cond_signal(&one->moved);
         }
-        /* The next leader alone: all the others would only wait again. */
-        if (engine->first)
-            (void)pthread_cond_signal(&engine->first->moved);
     }
+    /* The next leader alone: all the others would only wait again. */
+    if (engine->first && !engine->is_leading)
+        (void)pthread_cond_signal(&engine->first->moved);
     (void)pthread_mutex_unlock(&engine->queue_lock);
     (void)pthread_cond_destroy(&job.moved);
     if (job.status != VG_OK && err)
@@ -488,27 +556,82 @@ static int on_commit(void *ctx, sqlite3 *db, const char *name, int pages)
     return SQLITE_OK;
 }
 
-static void *checkpoint(void *ctx)
+static enum vg_status settle(void *ctx, void *view, struct vg_err *err)
+{
+    (void)view;
+    return sqlite_fresh_settle(ctx, SETTLED_EACH_SECOND, err);
+}
+
+/* Copies the log when it is asked to; each second it looks whether rows have waited long. */
+static void *tidy(void *ctx)
 {
     struct sqlite_engine *engine = ctx;
-    bool is_closing = false;
+    bool is_closing = false, wants_checkpoint;
+    struct vg_err err = {0};
+    struct timespec until;
 
     while (!is_closing) {
+        (void)clock_gettime(CLOCK_MONOTONIC, &until);
+        until.tv_sec++;
         (void)pthread_mutex_lock(&engine->log_lock);
-        while (!engine->wants_checkpoint && !engine->is_closing)
-            (void)pthread_cond_wait(&engine->log_moved, &engine->log_lock);
+        while (!engine->wants_checkpoint && !engine->is_closing &&
+               pthread_cond_timedwait(&engine->log_moved, &engine->log_lock, &until) == 0)
+            ;
+        wants_checkpoint = engine->wants_checkpoint;
         engine->wants_checkpoint = false;
         is_closing = engine->is_closing;
         (void)pthread_mutex_unlock(&engine->log_lock);
-        if (!is_closing &&
+        if (is_closing)
+            break;
+        if (wants_checkpoint &&
             sqlite3_wal_checkpoint_v2(engine->log.db, NULL, SQLITE_CHECKPOINT_PASSIVE, NULL,
                                       NULL) == SQLITE_OK)
             engine->is_nearly_done = true;
+        if (!wants_checkpoint && engine->fresh.is_waiting &&
+            transact(engine, settle, engine, &err) != VG_OK)
+            vg_log_err(VG_LOG_WARN, "fhir", &err);
     }
     return NULL;
 }
 
 /* ---- views ---- */
+
+static enum vg_status mark_read(struct conn *conn, struct fresh_mark *ret_mark, struct vg_err *err)
+{
+    sqlite3_stmt *stmt = NULL;
+    enum vg_status st = sqlite_statement(conn,
+                                         "SELECT (SELECT max(key) FROM resource),"
+                                         " (SELECT value FROM setting WHERE name='fresh_settled'),"
+                                         " (SELECT value FROM setting WHERE name='fresh_changes')",
+                                         &stmt, err);
+
+    if (st == VG_OK)
+        st = vg_db_step(stmt, err);
+    if (st == VG_OK)
+        *ret_mark = (struct fresh_mark){.last_key = sqlite3_column_int64(stmt, 0),
+                                        .settled = sqlite3_column_int64(stmt, 1),
+                                        .changes = sqlite3_column_int64(stmt, 2)};
+    sqlite_finish(stmt);
+    return st;
+}
+
+/* A snapshot, and the rows that wait in it. */
+static enum vg_status snapshot_take(struct conn *conn, struct vg_err *err)
+{
+    struct fresh_mark mark = {0};
+    bool is_found = false;
+    enum vg_status st = VG_OK;
+
+    while (st == VG_OK && !is_found) {
+        st = run(conn, "BEGIN", err);
+        if (st == VG_OK)
+            st = mark_read(conn, &mark, err);
+        is_found = st == VG_OK && sqlite_fresh_find(conn->engine, mark, &conn->fresh);
+        if (!is_found) /* many commits since: a newer snapshot */
+            (void)run(conn, "ROLLBACK", NULL);
+    }
+    return st;
+}
 
 static enum vg_status view_begin(void *self, void **ret_view, struct vg_err *err)
 {
@@ -526,7 +649,7 @@ static enum vg_status view_begin(void *self, void **ret_view, struct vg_err *err
     }
     conn->is_lent = true;
     (void)pthread_mutex_unlock(&engine->reader_lock);
-    st = run(conn, "BEGIN", err);
+    st = snapshot_take(conn, err);
     if (st == VG_OK) {
         *ret_view = conn;
         return VG_OK;
@@ -546,6 +669,8 @@ static void view_end(void *self, void *view)
     (void)run(conn, "COMMIT", NULL);
     if (!sqlite3_get_autocommit(conn->db))
         (void)run(conn, "ROLLBACK", NULL);
+    sqlite_fresh_release(conn->fresh);
+    conn->fresh = NULL;
     (void)pthread_mutex_lock(&engine->reader_lock);
     conn->is_lent = false;
     (void)pthread_cond_signal(&engine->reader_free);
@@ -577,6 +702,8 @@ static enum vg_status conn_open(struct sqlite_engine *engine, struct conn *conn,
         st = sqlite_functions_add(conn, err);
     }
     if (st == VG_OK)
+        st = sqlite_fresh_tables_add(conn, err);
+    if (st == VG_OK)
         st = vg_db_exec(conn->db,
                         is_writer ? "PRAGMA cache_size=-65536; PRAGMA temp_store=MEMORY"
                                   : "PRAGMA cache_size=-8192; PRAGMA temp_store=MEMORY",
@@ -593,42 +720,32 @@ static void conn_close(struct conn *conn)
     vg_arena_fini(&conn->scratch);
 }
 
-static enum vg_status number(struct conn *conn, const char *sql, int64_t *ret_number,
-                             struct vg_err *err)
-{
-    sqlite3_stmt *stmt = NULL;
-    enum vg_status st = sqlite_statement(conn, sql, &stmt, err);
-
-    if (st == VG_OK)
-        st = vg_db_step(stmt, err);
-    *ret_number = st == VG_OK ? sqlite3_column_int64(stmt, 0) : 0;
-    sqlite_finish(stmt);
-    return st == VG_END ? VG_OK : st;
-}
-
 static void engine_close(void *self)
 {
     struct sqlite_engine *engine = self;
 
     if (!engine)
         return;
-    if (engine->has_checkpointer) {
+    if (engine->has_tidier) {
         (void)pthread_mutex_lock(&engine->log_lock);
         engine->is_closing = true;
         (void)pthread_cond_signal(&engine->log_moved);
         (void)pthread_mutex_unlock(&engine->log_lock);
-        (void)pthread_join(engine->checkpointer, NULL);
+        (void)pthread_join(engine->tidier, NULL);
     }
     conn_close(&engine->log);
     for (size_t i = 0; i < READER_COUNT; i++)
         conn_close(&engine->readers[i]);
-    for (size_t i = 0; i < TABLE_COUNT; i++) {
+    for (size_t i = 0; i < STORED_COUNT; i++) {
         sqlite3_finalize(engine->inserts[i]);
         sqlite3_finalize(engine->deletes[i]);
     }
     conn_close(&engine->writer);
+    sqlite_fresh_close(engine);
     vg_map_fini(&engine->terms, NULL);
-    free(engine->rows);
+    free(engine->waiting.items);
+    free(engine->before.items);
+    free(engine->after.items);
     (void)pthread_mutex_destroy(&engine->log_lock);
     (void)pthread_cond_destroy(&engine->log_moved);
     (void)pthread_mutex_destroy(&engine->queue_lock);
@@ -642,41 +759,51 @@ static enum vg_status engine_open(const struct fhir_config *config, void **ret_s
 {
     struct sqlite_engine *engine = calloc(1, sizeof(*engine));
     int64_t fingerprint = 0;
+    pthread_condattr_t by_clock;
     enum vg_status st;
 
     if (!engine)
         return vg_fail(err, VG_RETRY, "fhir.memory", 0, "no memory for the store");
+    (void)pthread_mutex_init(&engine->fresh.lock, NULL);
     (void)pthread_mutex_init(&engine->log_lock, NULL);
-    (void)pthread_cond_init(&engine->log_moved, NULL);
+    (void)pthread_condattr_init(&by_clock);
+    (void)pthread_condattr_setclock(&by_clock, CLOCK_MONOTONIC);
+    (void)pthread_cond_init(&engine->log_moved, &by_clock);
+    (void)pthread_condattr_destroy(&by_clock);
     (void)pthread_mutex_init(&engine->queue_lock, NULL);
     (void)pthread_mutex_init(&engine->reader_lock, NULL);
     (void)pthread_cond_init(&engine->reader_free, NULL);
     vg_map_init(&engine->terms);
     (void)snprintf(engine->path, sizeof(engine->path), "%s", config->path);
     engine->base_url = vg_slice_of(config->base_url);
-    st = conn_open(engine, &engine->writer, true, err);
+    st = sqlite_fresh_begin(engine, err);
+    if (st == VG_OK)
+        st = conn_open(engine, &engine->writer, true, err);
     if (st == VG_OK)
         st = vg_db_migrate(engine->writer.db, migrations,
                            (int)(sizeof(migrations) / sizeof(migrations[0])), err);
-    for (size_t i = 0; i < TABLE_COUNT && st == VG_OK; i++) {
+    for (size_t i = 0; i < STORED_COUNT && st == VG_OK; i++) {
         st = vg_db_prepare(engine->writer.db, sqlite_inserts[i], &engine->inserts[i], err);
         if (st == VG_OK)
             st = vg_db_prepare(engine->writer.db, sqlite_deletes[i], &engine->deletes[i], err);
     }
     if (st == VG_OK)
-        st = number(&engine->writer, "SELECT max(key) FROM resource", &engine->last_key, err);
+        st =
+            sqlite_number(&engine->writer, "SELECT max(key) FROM resource", &engine->last_key, err);
     if (st == VG_OK)
-        st = number(&engine->writer, "SELECT value FROM setting WHERE name='index'", &fingerprint,
-                    err);
+        st = sqlite_number(&engine->writer, "SELECT value FROM setting WHERE name='index'",
+                           &fingerprint, err);
     if (st == VG_OK && fingerprint != fhir_params_fingerprint())
         st = sqlite_index_rebuild(engine, err);
+    if (st == VG_OK)
+        st = sqlite_fresh_load(engine, err);
     for (size_t i = 0; i < READER_COUNT && st == VG_OK; i++)
         st = conn_open(engine, &engine->readers[i], false, err);
     if (st == VG_OK)
         st = conn_open(engine, &engine->log, true, err);
-    if (st == VG_OK && pthread_create(&engine->checkpointer, NULL, checkpoint, engine) != 0)
-        st = vg_fail(err, VG_RETRY, "fhir.thread", errno, "the checkpointer did not start");
-    engine->has_checkpointer = st == VG_OK;
+    if (st == VG_OK && pthread_create(&engine->tidier, NULL, tidy, engine) != 0)
+        st = vg_fail(err, VG_RETRY, "fhir.thread", errno, "the tidying thread did not start");
+    engine->has_tidier = st == VG_OK;
     if (st == VG_OK) {
         (void)sqlite3_wal_hook(engine->writer.db, on_commit, engine);
         *ret_self = engine;

@@ -91,13 +91,19 @@ int64_t sql_code_column(struct sql *sql, const struct fhir_path *path, struct vg
     return key == TERM_UNKNOWN ? TERM_UNKNOWN : 2 * key + (path->role == FHIR_ROLE_COMPONENT);
 }
 
-/* Point look-up of this resource in the timeline. */
+const char *sql_tokens(const struct fhir_path *path)
+{
+    return path->is_scattered ? "tokens" : "token";
+}
+
+/* Point look-up of this resource in the timeline. Rows of all patients (0) do not wait. */
 static void emit_in_timeline(struct sql *sql, int64_t patient, int64_t code)
 {
     sql_emit(sql,
-             "EXISTS(SELECT 1 FROM timeline t WHERE t.type=# AND t.patient=# AND t.code=#"
-             " AND t.span IN (0,1) AND t.low=% AND t.key=%",
-             (int64_t)sql->type, patient, code, sql->low, sql->key);
+             "EXISTS(SELECT 1 FROM % t WHERE t.type=# AND t.patient=# AND t.code=#"
+             " AND t.span IN (0,1,2) AND t.low=% AND t.key=%",
+             patient ? "timelines" : "timeline", (int64_t)sql->type, patient, code, sql->low,
+             sql->key);
 }
 
 static void emit_token(struct sql *sql, const struct fhir_path *path, int64_t key,
@@ -113,15 +119,15 @@ static void emit_token(struct sql *sql, const struct fhir_path *path, int64_t ke
             sql_emit(sql, "fhir_has_system((SELECT body FROM resource WHERE key=%),#,#,$)",
                      sql->key, (int64_t)sql->type, key, value->system);
     } else if (!value->has_code) {
-        sql_emit(sql, "% IN (SELECT key FROM token WHERE path=# AND system=#)", sql->key, key,
-                 sql_term(sql, value->system));
+        sql_emit(sql, "% IN (SELECT key FROM % WHERE path=# AND system=#)", sql->key,
+                 sql_tokens(path), key, sql_term(sql, value->system));
     } else if (is_code) {
         emit_in_timeline(sql, 0, sql_code_column(sql, path, value->text));
         sql_emit_system(sql, value);
         sql_put(sql, ")");
     } else {
-        sql_emit(sql, "EXISTS(SELECT 1 FROM token t WHERE t.path=# AND t.text=$ AND t.key=%", key,
-                 value->text, sql->key);
+        sql_emit(sql, "EXISTS(SELECT 1 FROM % t WHERE t.path=# AND t.text=$ AND t.key=%",
+                 sql_tokens(path), key, value->text, sql->key);
         sql_emit_system(sql, value);
         sql_put(sql, ")");
     }
@@ -134,7 +140,7 @@ static void emit_reference(struct sql *sql, const struct fhir_path *path,
         emit_in_timeline(sql, sql_term(sql, value->text), 0);
         sql_put(sql, ")");
     } else {
-        sql_emit(sql, "EXISTS(SELECT 1 FROM token t WHERE t.path=# AND t.text=$ AND t.key=%)",
+        sql_emit(sql, "EXISTS(SELECT 1 FROM tokens t WHERE t.path=# AND t.text=$ AND t.key=%)",
                  (int64_t)path->key, value->text, sql->key);
     }
 }
@@ -265,8 +271,8 @@ static void emit_beside(struct sql *sql, const struct fhir_path *path,
                         const struct fhir_value *value)
 {
     static const char *const tables[] = {
-        [FHIR_TOKEN] = "token t",    [FHIR_REFERENCE] = "token t", [FHIR_URI] = "token t",
-        [FHIR_DATE] = "date t",      [FHIR_STRING] = "string t",   [FHIR_QUANTITY] = "quantity n",
+        [FHIR_TOKEN] = "tokens t",   [FHIR_REFERENCE] = "tokens t", [FHIR_URI] = "tokens t",
+        [FHIR_DATE] = "date t",      [FHIR_STRING] = "string t",    [FHIR_QUANTITY] = "quantity n",
         [FHIR_NUMBER] = "quantity n"};
     bool is_number = path->kind == FHIR_QUANTITY || path->kind == FHIR_NUMBER;
     const char *alias = is_number ? "n" : "t";
@@ -312,11 +318,11 @@ static void emit_composite(struct sql *sql, const struct fhir_param_view *view, 
     if (sql_is_code_role(path)) {
         sql_emit(sql,
                  "EXISTS(SELECT 1 FROM timeline c WHERE c.type=# AND c.patient=0 AND c.code=#"
-                 " AND c.span IN (0,1) AND c.low=% AND c.key=%",
+                 " AND c.span IN (0,1,2) AND c.low=% AND c.key=%",
                  (int64_t)sql->type, sql_code_column(sql, path, value->text), sql->low, sql->key);
     } else if (path->kind == FHIR_TOKEN || path->kind == FHIR_REFERENCE || path->kind == FHIR_URI) {
-        sql_emit(sql, "EXISTS(SELECT 1 FROM token c WHERE c.path=# AND c.text=$ AND c.key=%",
-                 (int64_t)path->key, value->text, sql->key);
+        sql_emit(sql, "EXISTS(SELECT 1 FROM % c WHERE c.path=# AND c.text=$ AND c.key=%",
+                 sql_tokens(path), (int64_t)path->key, value->text, sql->key);
     } else { /* no composite of R4 begins with another kind */
         sql_put(sql, "0");
         return;
@@ -334,14 +340,15 @@ static void emit_uri(struct sql *sql, const struct fhir_path *path, enum fhir_mo
                      const struct fhir_value *value)
 {
     if (modifier == FHIR_BELOW)
-        sql_emit(sql, "% IN (SELECT key FROM token WHERE path=# AND text>=$ AND text<$)", sql->key,
+        sql_emit(sql, "% IN (SELECT key FROM tokens WHERE path=# AND text>=$ AND text<$)", sql->key,
                  (int64_t)path->key, value->text,
                  vg_arena_printf(sql->arena, "%.*s\xf4\x8f\xbf\xbf", VG_FMT(value->text)));
     else if (modifier == FHIR_ABOVE)
-        sql_emit(sql, "% IN (SELECT key FROM token WHERE path=# AND substr($,1,length(text))=text)",
+        sql_emit(sql,
+                 "% IN (SELECT key FROM tokens WHERE path=# AND substr($,1,length(text))=text)",
                  sql->key, (int64_t)path->key, value->text);
     else
-        sql_emit(sql, "EXISTS(SELECT 1 FROM token t WHERE t.path=# AND t.text=$ AND t.key=%)",
+        sql_emit(sql, "EXISTS(SELECT 1 FROM tokens t WHERE t.path=# AND t.text=$ AND t.key=%)",
                  (int64_t)path->key, value->text, sql->key);
 }
 
@@ -448,13 +455,13 @@ static void emit_references(struct sql *sql, const struct fhir_filter *filter)
         sql_put(sql, p ? " OR " : " AND (");
         if (path->role == FHIR_ROLE_PATIENT) {
             sql_emit(sql,
-                     "% IN (SELECT key FROM timeline WHERE type=# AND code=0 AND span IN (0,1)"
+                     "% IN (SELECT key FROM timelines WHERE type=# AND code=0 AND span IN (0,1,2)"
                      " AND patient",
                      sql->key, (int64_t)sql->type);
             sql_emit_list(sql, filter, true);
             sql_put(sql, ") OR ");
         }
-        sql_emit(sql, "% IN (SELECT key FROM token WHERE path=# AND text", sql->key,
+        sql_emit(sql, "% IN (SELECT key FROM tokens WHERE path=# AND text", sql->key,
                  (int64_t)path->key);
         sql_emit_list(sql, filter, false);
         sql_put(sql, ")");
@@ -518,13 +525,13 @@ void sql_emit_has(struct sql *sql, const struct fhir_has *has)
                 sql_is_code_role(filter->param->paths[0]) && filter->values[0].has_code)
                 code = sql_code_column(sql, filter->param->paths[0], filter->values[0].text);
             sql_emit(sql,
-                     "EXISTS(SELECT 1 FROM timeline hd CROSS JOIN resource h ON h.key=hd.key"
+                     "EXISTS(SELECT 1 FROM timelines hd CROSS JOIN resource h ON h.key=hd.key"
                      " WHERE hd.type=# AND hd.patient=(SELECT key FROM term"
-                     " WHERE text=$||%.id) AND hd.code=# AND hd.span IN (0,1)",
+                     " WHERE text=$||%.id) AND hd.code=# AND hd.span IN (0,1,2)",
                      (int64_t)has->type, VG_SLICE("Patient/"), sql->resource, code);
         } else {
             sql_emit(sql,
-                     "EXISTS(SELECT 1 FROM token hd CROSS JOIN resource h ON h.key=hd.key"
+                     "EXISTS(SELECT 1 FROM tokens hd CROSS JOIN resource h ON h.key=hd.key"
                      " WHERE hd.path=# AND hd.text=$||%.id",
                      (int64_t)path->key, vg_arena_printf(sql->arena, "%s/", own), sql->resource);
         }

@@ -14,7 +14,6 @@
 
 #define SCRATCH_KEPT_BYTES ((size_t)16 << 20)
 #define SEARCH_TIME_US (10 * VG_SECOND_US)
-#define SHORT_SPAN_US VG_DAY_US
 #define COMBINATIONS_MAX 400 /* SQLite joins at most 500 selects */
 
 /* ---- the way to the rows ---- */
@@ -217,8 +216,8 @@ static void emit_low_bounds(struct sql *sql, int span)
         case FHIR_GT:
         case FHIR_GE:
         case FHIR_AP:
-            if (span == 0)
-                sql_emit(sql, " AND d.low>=#", value->span.low_us - SHORT_SPAN_US);
+            if (span < SPAN_COUNT - 1)
+                sql_emit(sql, " AND d.low>=#", value->span.low_us - fhir_span_us[span]);
             break;
         case FHIR_LE:
             sql_emit(sql, " AND d.low<#", value->span.high_us);
@@ -252,15 +251,20 @@ static bool needs_resource(const struct sql *sql)
     return false;
 }
 
+/* Of one kind of span; SPAN_COUNT: what waits in memory, of any. */
 static void emit_timeline(struct sql *sql, int64_t patient, int64_t code, int span,
                           const struct fhir_value *code_value, bool is_page)
 {
-    sql_emit(sql, "SELECT % % s, d.key k% FROM timeline d", code ? "DISTINCT" : "",
-             sort_column(sql), id_column(sql));
+    bool is_fresh = span == SPAN_COUNT;
+
+    sql_emit(sql, "SELECT % % s, d.key k% FROM % d", code ? "DISTINCT" : "", sort_column(sql),
+             id_column(sql), is_fresh ? "fresh_timeline" : "timeline");
     if (needs_resource(sql))
         sql_put(sql, " CROSS JOIN resource r ON r.key=d.key");
-    sql_emit(sql, " WHERE d.type=# AND d.patient=# AND d.code=# AND d.span=#", (int64_t)sql->type,
-             patient, code, (int64_t)span);
+    sql_emit(sql, " WHERE d.type=# AND d.patient=# AND d.code=#", (int64_t)sql->type, patient,
+             code);
+    if (!is_fresh)
+        sql_emit(sql, " AND d.span=#", (int64_t)span);
     if (code_value && code_value->has_system)
         sql_emit(sql, " AND d.system IN (#,-1)", sql_term(sql, code_value->system));
     emit_low_bounds(sql, span);
@@ -281,7 +285,7 @@ static void emit_other_ways(struct sql *sql, bool is_page)
         sql->low = "r.low";
         sql->high = "r.high";
         sql_emit(sql,
-                 " UNION SELECT % FROM (SELECT DISTINCT % s, d.key k% FROM token d"
+                 " UNION SELECT % FROM (SELECT DISTINCT % s, d.key k% FROM tokens d"
                  " CROSS JOIN resource r ON r.key=d.key WHERE d.path=# AND d.text IN (",
                  columns(sql), sort_column(sql), id_column(sql),
                  (int64_t)patients->param->paths[p]->key);
@@ -304,11 +308,11 @@ static void emit_many(struct sql *sql, const struct fhir_filter *codes, bool is_
 {
     bool has_system = false;
 
-    sql_emit(sql, "SELECT DISTINCT % s, d.key k% FROM timeline d", sort_column(sql),
+    sql_emit(sql, "SELECT DISTINCT % s, d.key k% FROM timelines d", sort_column(sql),
              id_column(sql));
     if (needs_resource(sql))
         sql_put(sql, " CROSS JOIN resource r ON r.key=d.key");
-    sql_emit(sql, " WHERE d.type=# AND d.span IN (0,1) AND d.patient", (int64_t)sql->type);
+    sql_emit(sql, " WHERE d.type=# AND d.span IN (0,1,2) AND d.patient", (int64_t)sql->type);
     if (sql->patients)
         sql_emit_list(sql, sql->patients, true);
     else
@@ -341,14 +345,16 @@ static void emit_timelines(struct sql *sql, bool is_page)
     const struct fhir_filter *codes = query->only_code ? NULL : sql->codes;
     size_t value_count = codes ? codes->value_count : 1;
     size_t path_count = codes ? codes->param->path_count : 1;
+    /* Rows of all patients do not wait. */
+    size_t kind_count = SPAN_COUNT + (sql->patients ? 1 : 0);
     bool is_first = true;
 
-    if (patient_count * value_count * path_count * 2 > COMBINATIONS_MAX) {
+    if (patient_count * value_count * path_count * kind_count > COMBINATIONS_MAX) {
         emit_many(sql, codes, is_page);
         return;
     }
-    for (size_t n = 0; n < patient_count * value_count * path_count * 2; n++) {
-        size_t p = n / 2 % patient_count, rest = n / 2 / patient_count;
+    for (size_t n = 0; n < patient_count * value_count * path_count * kind_count; n++) {
+        size_t p = n / kind_count % patient_count, rest = n / kind_count / patient_count;
         const struct fhir_value *value = codes ? &codes->values[rest / path_count] : NULL;
         int64_t code = query->only_code;
 
@@ -357,7 +363,7 @@ static void emit_timelines(struct sql *sql, bool is_page)
         sql_put(sql, is_first ? "" : " UNION ");
         sql_emit(sql, "SELECT % FROM (", columns(sql));
         emit_timeline(sql, sql->patients ? sql_term(sql, sql->patients->values[p].text) : 0, code,
-                      (int)(n % 2), value, is_page);
+                      (int)(n % kind_count), value, is_page);
         sql_put(sql, ")");
         is_first = false;
     }
@@ -377,8 +383,8 @@ static void emit_values(struct sql *sql)
     has_system &= filter->value_count * filter->param->path_count <= COMBINATIONS_MAX;
     for (size_t p = 0; p < filter->param->path_count && !is_string && !has_system; p++) {
         sql_emit(sql, p ? " UNION " : "");
-        sql_emit(sql, "SELECT DISTINCT key FROM token t WHERE t.path=# AND t.text",
-                 (int64_t)filter->param->paths[p]->key);
+        sql_emit(sql, "SELECT DISTINCT key FROM % t WHERE t.path=# AND t.text",
+                 sql_tokens(filter->param->paths[p]), (int64_t)filter->param->paths[p]->key);
         sql_emit_list(sql, filter, false);
     }
     for (size_t v = 0; v < filter->value_count && (is_string || has_system); v++) {
@@ -393,8 +399,8 @@ static void emit_values(struct sql *sql)
                          (int64_t)path->key);
                 sql_emit_string(sql, filter->modifier, value);
             } else {
-                sql_emit(sql, "SELECT DISTINCT key FROM token t WHERE t.path=# AND t.text=$",
-                         (int64_t)path->key, value->text);
+                sql_emit(sql, "SELECT DISTINCT key FROM % t WHERE t.path=# AND t.text=$",
+                         sql_tokens(path), (int64_t)path->key, value->text);
                 sql_emit_system(sql, value);
             }
         }
@@ -551,14 +557,18 @@ enum vg_status sqlite_codes(void *view, const struct fhir_query *query, struct v
         return sql.status;
     }
     st = sqlite_statement(view,
-                          "SELECT code FROM timeline WHERE type=? AND patient=? AND code>?"
-                          " ORDER BY code LIMIT 1",
+                          "SELECT min(c) FROM (SELECT min(code) c FROM timeline"
+                          " WHERE type=?1 AND patient=?2 AND code>?3 UNION ALL"
+                          " SELECT min(code) FROM fresh_timeline"
+                          " WHERE type=?1 AND patient=?2 AND code>?3)",
                           &stmt, err);
     while (st == VG_OK && count < FHIR_COUNT_MAX) {
         (void)sqlite3_bind_int64(stmt, 1, query->type);
         (void)sqlite3_bind_int64(stmt, 2, patient);
         (void)sqlite3_bind_int64(stmt, 3, code);
         st = vg_db_step(stmt, err);
+        if (st == VG_OK && sqlite3_column_type(stmt, 0) == SQLITE_NULL)
+            st = VG_END;
         if (st == VG_OK)
             code = sqlite3_column_int64(stmt, 0);
         sqlite_finish(stmt);

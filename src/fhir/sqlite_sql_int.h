@@ -44,6 +44,8 @@ bool sql_is_own_compartment(const struct sql *sql, const struct fhir_filter *fil
 /* " IN (the filter's references)", as texts or as terms. */
 void sql_emit_list(struct sql *sql, const struct fhir_filter *filter, bool is_term);
 
+/* Where the rows of a path of codes or references are. */
+const char *sql_tokens(const struct fhir_path *path);
 /* On a row `t` of token or timeline. */
 void sql_emit_system(struct sql *sql, const struct fhir_value *value);
 /* On a row `t` of string. */
