@@ -704,6 +704,9 @@ static enum vg_status duckdb_lake_query(void *self, const char *sql, struct vg_b
     size_t count = 0;
     enum vg_status st;
 
+    /* As people end a statement. */
+    for (rest = vg_slice_trim(rest); rest.len && rest.ptr[rest.len - 1] == ';';)
+        rest = vg_slice_trim((struct vg_slice){rest.ptr, rest.len - 1});
     vg_buf_init(&full, 0);
     vg_buf_put(&full, VG_SLICE("SELECT to_json(t)::VARCHAR FROM ("));
     while (rest.len) {
@@ -718,7 +721,7 @@ static enum vg_status duckdb_lake_query(void *self, const char *sql, struct vg_b
             rest = vg_slice_from(rest, 1);
         }
     }
-    vg_buf_put(&full, VG_SLICE(") AS t"));
+    vg_buf_put(&full, VG_SLICE("\n) AS t")); /* not into a comment of the query's last line */
     vg_buf_put_byte(&full, '\0');
     st = vg_buf_ok(&full) ? lakedb_run(lake->connection, "query", full.ptr, &result, err)
                           : vg_fail(err, VG_REJECT, "lake.memory", ENOMEM, "query");

@@ -70,6 +70,8 @@ static void test_rows_are_there_after_the_flush_and_not_before(void)
     check_query(lake, "SELECT count(*) AS n FROM {enriched}", "[{\"n\":0}]");
     CHECK(lake_flush(lake, LAKE_ENRICHED, "app", 1, NULL) == VG_OK);
     check_query(lake, "SELECT count(*) AS n FROM {enriched}", "[{\"n\":2}]");
+    check_query(lake, "-- how many\nSELECT count(*) AS n FROM {enriched} ;\n", "[{\"n\":2}]");
+    check_query(lake, "SELECT count(*) AS n FROM {enriched} -- so many", "[{\"n\":2}]");
     check_query(lake,
                 "SELECT patientId, code, value, valueText, valueUnit, ageYears, gender, trace FROM "
                 "{enriched} ORDER BY code",
