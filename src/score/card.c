@@ -71,10 +71,11 @@ static void put_threshold(struct vg_json_writer *w, const char *name, double pro
 static const char *chosen_text(const struct card *card)
 {
     return card->format->has_utility
-               ? "the challenge's utility is largest on the calibration patients; this is where "
-                 "vigil evaluate says alert. Live alerts use medium and high."
-               : "the smaller of sensitivity and precision is largest on the calibration patients; "
-                 "this is where vigil evaluate says alert. Live alerts use medium and high.";
+               ? "the challenge's utility is largest on the patients chosen by (data.choosing); "
+                 "this is where vigil evaluate says alert. Live alerts use medium and high."
+               : "the smaller of sensitivity and precision is largest on the patients chosen by "
+                 "(data.choosing); this is where vigil evaluate says alert. Live alerts use medium "
+                 "and high.";
 }
 
 static void put_data(struct vg_json_writer *w, const struct card *card)
@@ -89,9 +90,19 @@ static void put_data(struct vg_json_writer *w, const struct card *card)
     vg_json_member_string(w, "licence", vg_slice_of(card->format->licence));
     vg_json_member_string(
         w, "split",
-        VG_SLICE("by patient, hash of id and seed: 70 % train, 15 % early stopping, calibration "
-                 "and thresholds, 15 % test, which chose nothing"));
+        card->folds
+            ? VG_SLICE(
+                  "by patient, hash of id and seed: 85 % train, 15 % test, which chose nothing")
+            : VG_SLICE("by patient, hash of id and seed: 70 % train, 15 % early stopping, "
+                       "calibration and thresholds, 15 % test, which chose nothing"));
+    vg_json_member_string(
+        w, "choosing",
+        card->folds ? VG_SLICE("the training patients by cross-validation: each is predicted by a "
+                               "model that did not see the patient")
+                    : VG_SLICE("the calibration patients"));
     for (int part = 0; part < PART_COUNT; part++) {
+        if (card->patients[part] == 0)
+            continue;
         vg_json_name(w, names[part]);
         vg_json_open_object(w);
         vg_json_member_i64(w, "patients", (int64_t)card->patients[part]);
@@ -110,6 +121,9 @@ static void put_training(struct vg_json_writer *w, const struct card *card)
     vg_json_member_i64(w, "seed", (int64_t)card->seed);
     vg_json_member_i64(w, "threads", card->threads);
     vg_json_member_i64(w, "trees", card->trees);
+    if (card->folds)
+        vg_json_member_string(w, "treesChosen",
+                              VG_SLICE("the mean of the folds' best numbers of trees"));
     vg_json_member_i64(w, "percentOfRowsWithoutOutcome", card->recipe->negative_percent);
     vg_json_member_string(
         w, "ships",
@@ -127,9 +141,78 @@ static void put_training(struct vg_json_writer *w, const struct card *card)
 
     vg_json_name(w, "calibration");
     vg_json_open_object(w);
-    vg_json_member_string(w, "method", VG_SLICE("Platt, on the calibration patients"));
+    vg_json_member_string(w, "method",
+                          card->folds ? VG_SLICE("Platt, on the training patients' predictions in "
+                                                 "cross-validation")
+                                      : VG_SLICE("Platt, on the calibration patients"));
     vg_json_member_double(w, "slope", card->slope);
     vg_json_member_double(w, "intercept", card->intercept);
+    vg_json_close_object(w);
+}
+
+/* Mean of the folds' figures and their standard deviation. */
+static void put_spread(struct vg_json_writer *w, const char *name, const double *values,
+                       uint32_t count)
+{
+    double sum = 0, squares = 0, mean;
+    char named[64];
+
+    for (uint32_t k = 0; k < count; k++)
+        sum += values[k];
+    mean = sum / count;
+    for (uint32_t k = 0; k < count; k++)
+        squares += (values[k] - mean) * (values[k] - mean);
+    put_number(w, name, mean);
+    (void)snprintf(named, sizeof(named), "%sSd", name);
+    put_number(w, named, sqrt(squares / (count - 1)));
+}
+
+static void put_folds(struct vg_json_writer *w, const struct card *card)
+{
+    double auroc[CARD_FOLDS_MAX], precision[CARD_FOLDS_MAX], patient[CARD_FOLDS_MAX],
+        utility[CARD_FOLDS_MAX];
+
+    vg_json_name(w, "crossValidation");
+    vg_json_open_object(w);
+    vg_json_member_string(w, "what",
+                          VG_SLICE("each fold of the training patients, judged by a model of the "
+                                   "other folds; utility at the operating threshold"));
+    vg_json_name(w, "folds");
+    vg_json_open_array(w);
+    for (uint32_t k = 0; k < card->folds; k++) {
+        const struct card_fold *fold = &card->fold[k];
+
+        auroc[k] = fold->figures.row_auroc.value;
+        precision[k] = fold->figures.row_precision.value;
+        patient[k] = fold->figures.patient_auroc.value;
+        utility[k] = fold->figures.utility.value;
+        vg_json_open_object(w);
+        vg_json_member_i64(w, "patients", (int64_t)fold->figures.patients);
+        vg_json_member_i64(w, "patientsWithOutcome", (int64_t)fold->figures.positive_patients);
+        vg_json_member_i64(w, "bestTrees", fold->rounds);
+        put_ranks(w, &fold->figures);
+        put_figure(w, "utility", &fold->figures.utility);
+        put_number(w, "expectedToObserved", fold->figures.expected);
+        vg_json_close_object(w);
+    }
+    vg_json_close_array(w);
+    put_spread(w, "rowAuroc", auroc, card->folds);
+    put_spread(w, "rowAveragePrecision", precision, card->folds);
+    put_spread(w, "patientAuroc", patient, card->folds);
+    put_spread(w, "utility", utility, card->folds);
+    vg_json_close_object(w);
+}
+
+static void put_ablation(struct vg_json_writer *w, const char *name,
+                         const struct card_ablation *ablation)
+{
+    if (!ablation->is_done)
+        return;
+    vg_json_name(w, name);
+    vg_json_open_object(w);
+    vg_json_member_i64(w, "featuresLeftOut", (int64_t)ablation->left_out);
+    put_ranks(w, &ablation->figures);
+    put_figure(w, "utility", &ablation->figures.utility);
     vg_json_close_object(w);
 }
 
@@ -151,7 +234,9 @@ static void put_figures(struct vg_json_writer *w, const struct card *card)
     put_number(w, "calibrationIntercept", test->intercept);
     put_number(w, "brier", test->brier);
     vg_json_close_object(w);
-    vg_json_name(w, "calibrate");
+    if (card->folds)
+        put_folds(w, card);
+    vg_json_name(w, card->folds ? "allFolds" : "calibrate");
     vg_json_open_object(w);
     put_ranks(w, &card->choose);
     put_figure(w, "utility", &card->choose.utility);
@@ -206,17 +291,13 @@ static void put_figures(struct vg_json_writer *w, const struct card *card)
             vg_json_member_string(w, "trainedOn", i ? VG_SLICE("B") : VG_SLICE("A"));
             vg_json_member_string(w, "judgedOn", i ? VG_SLICE("A") : VG_SLICE("B"));
             put_ranks(w, &card->transfer[i]);
+            put_figure(w, "utility", &card->transfer[i].utility);
             vg_json_close_object(w);
         }
         vg_json_close_array(w);
     }
-    if (card->has_ablation) {
-        vg_json_name(w, "withoutTimeSinceFeatures");
-        vg_json_open_object(w);
-        vg_json_member_i64(w, "featuresLeftOut", (int64_t)card->time_since_count);
-        put_ranks(w, &card->without_time_since);
-        vg_json_close_object(w);
-    }
+    put_ablation(w, "withoutTimeSinceFeatures", &card->ablations[ABLATION_TIME_SINCE]);
+    put_ablation(w, "withoutMeasurementPatternFeatures", &card->ablations[ABLATION_PATTERN]);
     vg_json_close_object(w);
 }
 
@@ -261,7 +342,7 @@ enum vg_status card_json(const struct card *card, struct vg_buf *out, struct vg_
     put_data(&w, card);
     put_training(&w, card);
 
-    /* Chosen on the calibration patients, what they mean is read off the test patients. */
+    /* Chosen without the test patients, what they mean is read off the test patients. */
     vg_json_name(&w, "thresholds");
     vg_json_open_object(&w);
     put_threshold(&w, "operating", card->operating, 0, chosen_text(card), &card->at_operating);
@@ -383,7 +464,8 @@ void card_attributes(const struct card *card, struct card_attribute *at)
              "everybody who sees the score.");
     at = add(at, fairness, "approaches to manage bias",
              "Features that know the length of stay are refused by a check; the ages of values, "
-             "which carry the staff's worry, are reported by ablation. No reweighting was done.");
+             "which carry the staff's worry, and how often something is measured are reported by "
+             "ablation. No reweighting was done.");
     at = add(at, external, "external data source", "%s.", transfer);
     at = add(at, external, "party that tested", "The developer; nobody independent yet.");
     at = add(at, external, "representativeness of external data",

@@ -15,6 +15,21 @@ struct card_subgroup {
     struct figures model, news2;
 };
 
+/* One of the parts of a cross-validation: judged by a model of the others. */
+struct card_fold {
+    uint32_t rounds; /* after which its AUROC was largest */
+    struct figures figures;
+};
+#define CARD_FOLDS_MAX 20
+
+/* The judged model without some of its features. */
+enum { ABLATION_TIME_SINCE, ABLATION_PATTERN, CARD_ABLATIONS };
+struct card_ablation {
+    bool is_done;
+    size_t left_out;
+    struct figures figures;
+};
+
 struct card {
     const struct recipe *recipe;
     const struct source_format *format;
@@ -33,11 +48,12 @@ struct card {
     struct curves curves;
     struct card_subgroup subgroups[SUBGROUPS_MAX];
     size_t subgroup_count;
-    bool has_transfer, has_ablation;
+    uint32_t folds, rounds; /* of the cross-validation; 0 = none; the mean of the folds' */
+    struct card_fold fold[CARD_FOLDS_MAX];
+    struct card_ablation ablations[CARD_ABLATIONS];
+    bool has_transfer;
     struct figures transfer[2]; /* A to B, B to A */
-    struct figures without_time_since;
-    size_t time_since_count;
-    double rising_most; /* of the lint */
+    double rising_most;         /* of the lint */
     const char *rising_feature;
 };
 

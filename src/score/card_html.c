@@ -186,10 +186,28 @@ static void put_tables(struct vg_buf *out, const struct card *card)
     put_ranks(out, card->recipe->name, &card->at_operating);
     for (int r = 0; r < DATA_RULES; r++)
         put_ranks(out, data_rule_names[r], &card->rules[r]);
-    if (card->has_ablation)
-        put_ranks(out, "without the ages of values", &card->without_time_since);
+    if (card->ablations[ABLATION_TIME_SINCE].is_done)
+        put_ranks(out, "without the ages of values", &card->ablations[ABLATION_TIME_SINCE].figures);
+    if (card->ablations[ABLATION_PATTERN].is_done)
+        put_ranks(out, "without ages and how often it was measured",
+                  &card->ablations[ABLATION_PATTERN].figures);
     vg_buf_printf(out, "</tbody></table><p>Small: 95 of 100 samples of the patients.</p>");
     put_plots(out, card);
+
+    if (card->folds)
+        vg_buf_printf(out, "<h2>Cross-validation</h2><table>%s", head);
+    for (uint32_t k = 0; k < card->folds; k++) {
+        char name[32];
+
+        (void)snprintf(name, sizeof(name), "fold %u of %u", k + 1, card->folds);
+        put_ranks(out, name, &card->fold[k].figures);
+    }
+    if (card->folds) {
+        put_ranks(out, "all folds", &card->choose);
+        vg_buf_printf(out, "</tbody></table><p>Training patients, each judged by a model that did "
+                           "not see the patient; calibration and thresholds were chosen on "
+                           "these.</p>");
+    }
 
     vg_buf_printf(out, "<h2>Alerts</h2><table><thead><tr><th>threshold</th><th>from</th>"
                        "<th>per 100 patient-days</th><th>predictive value</th><th>sensitivity</th>"
@@ -258,7 +276,8 @@ enum vg_status card_html(const struct card *card, struct vg_buf *out, struct vg_
     vg_buf_printf(out,
                   "; %s. %zu patients to learn from, %zu to choose with, %zu to judge by. %u trees"
                   "%s.</p>",
-                  card->format->licence, card->patients[PART_TRAIN], card->patients[PART_CHOOSE],
+                  card->format->licence, card->patients[PART_TRAIN],
+                  card->patients[card->folds ? PART_TRAIN : PART_CHOOSE],
                   card->patients[PART_JUDGE], card->trees,
                   card->all_trees ? "; the model that ships was trained again on all of them, the "
                                     "figures are of the one before"

@@ -77,7 +77,8 @@ struct feature {
 /* What is declared of a function, for people and for the lint (feature_lint.c). */
 struct feature_function_info {
     const char *name, *what;
-    bool is_time_since;    /* left out in the card's ablation */
+    bool is_time_since;    /* left out in the card's ablations */
+    bool is_pattern;       /* tells how often something is measured: left out in the second one */
     bool knows_the_future; /* true or the next: no model may use it */
     bool knows_the_stay;
 };

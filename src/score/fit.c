@@ -241,6 +241,7 @@ enum vg_status fit_run(const struct fit_config *config, struct fit *ret_fit, str
     struct run run = {.config = config, .best_auc = -1};
     BoosterHandle sliced = NULL;
     uint32_t every = config->checkpoint_rounds ? config->checkpoint_rounds : CHECKPOINT_ROUNDS;
+    uint32_t kept;
     enum vg_status st;
 
     ret_fit->booster = NULL;
@@ -267,10 +268,12 @@ enum vg_status fit_run(const struct fit_config *config, struct fit *ret_fit, str
         if (config->progress)
             config->progress(config->progress_ctx, 0.999 * run.round / config->rounds_max);
     }
-    if (st == VG_OK && XGBoosterSlice(run.booster, 0, (int)run.best_round + 1, 1, &sliced) != 0)
+    kept = config->keeps_all ? run.round : run.best_round + 1;
+    if (st == VG_OK && XGBoosterSlice(run.booster, 0, (int)kept, 1, &sliced) != 0)
         st = fail_xgboost(err, "cut the model at its best round");
     if (st == VG_OK) {
-        *ret_fit = (struct fit){sliced, run.best_round + 1, run.stop ? run.best_auc : (double)NAN};
+        *ret_fit =
+            (struct fit){sliced, kept, run.best_round + 1, run.stop ? run.best_auc : (double)NAN};
         if (config->progress)
             config->progress(config->progress_ctx, 1);
     }
@@ -298,34 +301,42 @@ static void array_text(char out[192], const void *data, size_t rows, size_t colu
                    (uintptr_t)data, rows, columns);
 }
 
-enum vg_status fit_margins(const struct fit *fit, const struct fit_config *config, float *margins,
-                           struct vg_err *err)
+enum vg_status fit_margins(const struct fit *fit, const struct fit_config *config, uint32_t parts,
+                           uint32_t rounds, float *margins, struct vg_err *err)
 {
-    static const char how[] =
-        "{\"type\":1,\"training\":false,\"iteration_begin\":0,\"iteration_end\":0,"
-        "\"strict_shape\":false,\"cache_id\":0,\"missing\":NaN}";
     const struct data *data = config->data;
     float *rows = malloc(BLOCK_ROWS * data->width * sizeof(*rows));
+    size_t *taken = malloc((data->count + 1) * sizeof(*taken)), count = 0;
+    char how[160];
     enum vg_status st = VG_OK;
 
-    if (!rows)
-        return vg_fail(err, VG_RETRY, "train.memory", 0, "no memory for predictions");
-    for (size_t first = 0; first < data->count && st == VG_OK; first += BLOCK_ROWS) {
-        size_t count = data->count - first < BLOCK_ROWS ? data->count - first : BLOCK_ROWS;
+    if (!rows || !taken)
+        st = vg_fail(err, VG_RETRY, "train.memory", 0, "no memory for predictions");
+    for (size_t p = 0; p < data->patient_count && st == VG_OK; p++) {
+        for (size_t i = 0; i < data->patients[p].count && parts >> config->part[p] & 1; i++)
+            taken[count++] = data->patients[p].first + i;
+    }
+    (void)snprintf(how, sizeof(how),
+                   "{\"type\":1,\"training\":false,\"iteration_begin\":0,\"iteration_end\":%u,"
+                   "\"strict_shape\":false,\"cache_id\":0,\"missing\":NaN}",
+                   rounds < fit->rounds ? rounds : 0);
+    for (size_t first = 0, n; first < count && st == VG_OK; first += n) {
         bst_ulong const *shape = NULL;
         bst_ulong dimensions = 0;
         const float *values = NULL;
         char array[192];
 
-        for (size_t i = 0; i < count; i++)
-            copy_row(config, first + i, rows + i * data->width);
-        array_text(array, rows, count, data->width);
+        n = count - first < BLOCK_ROWS ? count - first : BLOCK_ROWS;
+        for (size_t i = 0; i < n; i++)
+            copy_row(config, taken[first + i], rows + i * data->width);
+        array_text(array, rows, n, data->width);
         if (XGBoosterPredictFromDense(fit->booster, array, how, NULL, &shape, &dimensions,
                                       &values) != 0)
             st = fail_xgboost(err, "predict");
-        else
-            memcpy(margins + first, values, count * sizeof(*margins));
+        for (size_t i = 0; i < n && st == VG_OK; i++)
+            margins[taken[first + i]] = values[i];
     }
     free(rows);
+    free(taken);
     return st;
 }

@@ -21,6 +21,7 @@ struct fit_config {
     size_t parameter_count;
     uint32_t negative_percent;       /* of the rows to learn from with label 0; 0 = all */
     uint32_t rounds_max, stop_after; /* rounds without gain; 0 = never */
+    bool keeps_all;                  /* rounds after the best too */
     uint64_t seed;
     uint32_t threads;
     const char *checkpoint;     /* file that a stopped run continues from; NULL = none */
@@ -33,16 +34,20 @@ struct fit_config {
 
 struct fit {
     BoosterHandle booster;
-    uint32_t rounds; /* kept: the best */
-    double auc;      /* on stop_part; NaN */
+    uint32_t rounds; /* kept: up to the best */
+    uint32_t best;
+    double auc; /* on stop_part; NaN */
 };
 
 VG_CHECK enum vg_status fit_run(const struct fit_config *config, struct fit *ret_fit,
                                 struct vg_err *err);
 void fit_fini(struct fit *fit);
 
-/* Margins (log-odds) of all rows, those of other parts too; margins: data->count. */
+/* Margins (log-odds) of the rows of these parts (bit set), by the first rounds (0 = all); margins:
+ * data->count, those of other rows stay as they are. */
 VG_CHECK enum vg_status fit_margins(const struct fit *fit, const struct fit_config *config,
-                                    float *margins, struct vg_err *err);
+                                    uint32_t parts, uint32_t rounds, float *margins,
+                                    struct vg_err *err);
+#define FIT_ALL_PARTS UINT32_MAX
 
 #endif

@@ -11,6 +11,7 @@ struct recipe {
     const struct fit_parameter *parameters;
     size_t parameter_count;
     uint32_t rounds_max;
+    uint32_t folds; /* of the cross-validation; 0: some patients are kept apart for choosing */
     uint32_t negative_percent; /* of the rows without the outcome that training sees */
     const char *const *limits; /* ends with NULL */
 };

@@ -3,23 +3,22 @@
  *     source.c -> window.c, feature.c (the code that scores live) -> fit.c -> calibration
  *              -> judge.c -> card.c, card_html.c
  *
- * SPLIT. By patient, never by row: a hash of the patient's id and the seed puts 70 of 100 patients
- * into training, 15 into choosing (when to stop, calibration, thresholds), 15 into the judgement,
- * which chose nothing. All figures of the card are of that judged model. THE MODEL THAT SHIPS is
- * then trained once more, on all patients, with the same number of trees; it keeps the calibration
- * and the thresholds of the judged one (or --no-refit: the judged one ships).
+ * SPLIT. By patient, never by row: a hash of the patient's id and the seed puts 15 of 100 patients
+ * into the judgement, which chose nothing. Of the others either 15 choose (when to stop,
+ * calibration, thresholds) and 70 teach; or, with folds, all 85 teach and choose by
+ * cross-validation (train_folds.c). All figures of the card are of that judged model. THE MODEL
+ * THAT SHIPS is then trained once more, on all patients, with the same number of trees; it keeps
+ * the calibration and the thresholds of the judged one (or --no-refit: the judged one ships).
  *
  * SAME BYTES. The same files, seed and number of threads give the same model.json, card.json and
  * card.html: no clock, no path and no hash seed of the process goes into them. A run that was
  * stopped goes on from its checkpoints (fit.c), which are removed at the end.
  */
-#include "score/card.h"
-#include "score/lint.h"
-#include "score/measure.h"
-#include "score/reference.h"
+#include "score/train_int.h"
 
 #include "base/file.h"
-#include "score/score.h"
+#include "score/lint.h"
+#include "score/reference.h"
 
 #include <inttypes.h>
 #include <math.h>
@@ -28,25 +27,8 @@
 #include <unistd.h>
 
 #define STOP_AFTER_ROUNDS 60
-#define BOOTSTRAP 200
-#define PARAMETERS_MAX 32
-#define PHASES_MAX 8
 
-struct trainer {
-    const struct score_train_config *config;
-    struct card card;
-    struct feature_set features;
-    struct fit_parameter parameters[PARAMETERS_MAX];
-    struct data data;
-    uint8_t *part;        /* one a patient */
-    float *probabilities; /* one a row, of the judged model */
-    const char *phase;
-    int64_t phase_start_us, told_us;
-    char checkpoints[PHASES_MAX][4096];
-    size_t checkpoint_count;
-};
-
-static void tell(void *ctx, double done)
+void train_tell(void *ctx, double done)
 {
     struct trainer *t = ctx;
     int64_t now_us = vg_mono_us(), spent_us = now_us - t->phase_start_us;
@@ -59,7 +41,7 @@ static void tell(void *ctx, double done)
                         done > 0.02 ? (int64_t)((double)spent_us * (1 - done) / done) : -1);
 }
 
-static void begin(struct trainer *t, const char *phase)
+void train_begin(struct trainer *t, const char *phase)
 {
     t->phase = phase;
     t->phase_start_us = vg_mono_us();
@@ -81,17 +63,19 @@ static uint64_t mix(uint64_t hash)
     return hash ^ (hash >> 32);
 }
 
-static uint64_t patient_hash(const char *patient, uint64_t seed)
+uint64_t train_hash(const char *patient, uint64_t seed)
 {
     return mix(
         hash_of(14695981039346656037u ^ (seed * 0x9e3779b97f4a7c15u), patient, strlen(patient)));
 }
 
-static uint8_t part_of(const char *patient, uint64_t seed)
+static uint8_t part_of(const struct trainer *t, const char *patient)
 {
-    uint64_t percent = patient_hash(patient, seed) % 100;
+    uint64_t percent = train_hash(patient, t->card.seed) % 100;
 
-    return percent < 70 ? PART_TRAIN : percent < 85 ? PART_CHOOSE : PART_JUDGE;
+    return percent >= 85                         ? PART_JUDGE
+           : percent >= 70 && t->card.folds == 0 ? PART_CHOOSE
+                                                 : PART_TRAIN;
 }
 
 /* ---- what to do ---- */
@@ -105,7 +89,7 @@ static enum vg_status add_parameter(struct trainer *t, struct fit_parameter para
             return VG_OK;
         }
     }
-    if (t->card.parameter_count == PARAMETERS_MAX)
+    if (t->card.parameter_count == TRAIN_PARAMETERS_MAX)
         return vg_fail(err, VG_REJECT, "train.parameter", 0, "too many parameters");
     t->parameters[t->card.parameter_count++] = parameter;
     return VG_OK;
@@ -130,6 +114,11 @@ static enum vg_status plan(struct trainer *t, struct vg_err *err)
     card->parameters = t->parameters;
     card->seed = config->seed ? config->seed : 1;
     card->threads = config->threads ? config->threads : 1;
+    card->folds = config->folds ? config->folds : card->recipe->folds;
+    if (card->folds > CARD_FOLDS_MAX)
+        return vg_fail(err, VG_REJECT, "train.folds", 0, "more than %d folds", CARD_FOLDS_MAX);
+    if (card->folds < 2)
+        card->folds = 0;
     if (config->features)
         st = feature_set_add(&t->features, vg_slice_of(config->features), err);
     for (const char *const *piece = card->recipe->features;
@@ -150,13 +139,16 @@ static enum vg_status split(struct trainer *t, struct vg_err *err)
     struct card *card = &t->card;
 
     t->part = calloc(t->data.patient_count + 1, 1);
+    t->fold = calloc(t->data.patient_count + 1, 1);
     t->probabilities = calloc(t->data.count + 1, sizeof(*t->probabilities));
-    if (!t->part || !t->probabilities)
+    t->choosing = calloc(t->data.count + 1, sizeof(*t->choosing));
+    t->choose_part = card->folds ? PART_TRAIN : PART_CHOOSE;
+    if (!t->part || !t->fold || !t->probabilities || !t->choosing)
         return vg_fail(err, VG_RETRY, "train.memory", 0, "no memory for predictions");
     for (size_t p = 0; p < t->data.patient_count; p++) {
         const struct data_patient *patient = &t->data.patients[p];
         size_t positives = 0;
-        uint8_t part = part_of(patient->id, card->seed);
+        uint8_t part = part_of(t, patient->id);
 
         for (size_t i = 0; i < patient->count; i++)
             positives += t->data.labels[patient->first + i] > 0.5f;
@@ -169,6 +161,8 @@ static enum vg_status split(struct trainer *t, struct vg_err *err)
     if (!t->data.has_labels)
         return vg_fail(err, VG_REJECT, "train.rows", 0, "some patients have no outcome");
     for (int part = 0; part < PART_COUNT; part++) {
+        if (part == PART_CHOOSE && card->folds)
+            continue;
         if (card->positive_rows[part] == 0 || card->positive_rows[part] == card->rows[part])
             return vg_fail(err, VG_REJECT, "train.rows", 0,
                            "the %s patients (%zu) need rows of both labels: more patients are "
@@ -194,7 +188,7 @@ static void note_rising(struct trainer *t)
 
 /* ---- runs ---- */
 
-static struct fit_config base_config(struct trainer *t, const char *name)
+struct fit_config train_fit(struct trainer *t, const char *name, uint64_t which)
 {
     struct fit_config config = {
         .data = &t->data,
@@ -209,7 +203,7 @@ static struct fit_config base_config(struct trainer *t, const char *name)
         .seed = t->card.seed,
         .threads = t->card.threads,
         .checkpoint_rounds = t->config->checkpoint_rounds,
-        .progress = tell,
+        .progress = train_tell,
         .progress_ctx = t,
     };
     uint64_t key = 14695981039346656037u;
@@ -226,272 +220,12 @@ static struct fit_config base_config(struct trainer *t, const char *name)
         key = hash_of(key, config.parameters[i].name, strlen(config.parameters[i].name) + 1);
         key = hash_of(key, config.parameters[i].value, strlen(config.parameters[i].value) + 1);
     }
-    config.key = key;
-    if (t->config->out_dir && t->checkpoint_count < PHASES_MAX &&
+    config.key = mix(key + which);
+    if (t->config->out_dir && t->checkpoint_count < TRAIN_PHASES_MAX &&
         (size_t)snprintf(t->checkpoints[t->checkpoint_count], sizeof(t->checkpoints[0]),
                          "%s/.%s.part", t->config->out_dir, name) < sizeof(t->checkpoints[0]))
         config.checkpoint = t->checkpoints[t->checkpoint_count++];
     return config;
-}
-
-static void to_probabilities(const struct trainer *t, float *margins)
-{
-    for (size_t i = 0; i < t->data.count; i++)
-        margins[i] =
-            (float)measure_logistic(t->card.slope * (double)margins[i] + t->card.intercept);
-}
-
-/* Platt's slope and intercept, on the rows that are judged. */
-static enum vg_status calibrate(struct trainer *t, const float *margins, struct vg_err *err)
-{
-    float *x = malloc((t->data.count + 1) * sizeof(*x)),
-          *y = malloc((t->data.count + 1) * sizeof(*y));
-    size_t count = 0;
-
-    for (size_t p = 0; p < t->data.patient_count && x && y; p++) {
-        const struct data_patient *patient = &t->data.patients[p];
-
-        for (size_t i = 0; i < patient->count && t->part[p] == PART_CHOOSE; i++) {
-            if (t->data.format->is_by_patient && i + 1 < patient->count)
-                continue;
-            x[count] = margins[patient->first + i];
-            y[count++] = t->data.labels[patient->first + i];
-        }
-    }
-    if (x && y)
-        measure_platt(x, y, count, &t->card.slope, &t->card.intercept);
-    free(x);
-    free(y);
-    return x && y ? VG_OK : vg_fail(err, VG_RETRY, "train.memory", 0, "no memory to calibrate");
-}
-
-static enum vg_status thresholds(struct trainer *t, struct vg_err *err)
-{
-    struct judge_config choose = {.data = &t->data,
-                                  .scores = t->probabilities,
-                                  .is_probability = true,
-                                  .keep = t->part,
-                                  .part = PART_CHOOSE};
-    struct card *card = &t->card;
-    enum vg_status st = judge_best_threshold(&choose, &card->operating, err);
-
-    if (st == VG_OK)
-        st = judge_threshold_for(&choose, BURDEN_MEDIUM, &card->medium, err);
-    if (st == VG_OK)
-        st = judge_threshold_for(&choose, BURDEN_HIGH, &card->high, err);
-    choose.threshold = card->operating;
-    if (st == VG_OK)
-        st = judge(&choose, &card->choose, err);
-    return st;
-}
-
-/* ---- judging ---- */
-
-static bool is_hospital_a(const struct data_patient *p)
-{
-    return p->hospital == 'A';
-}
-static bool is_hospital_b(const struct data_patient *p)
-{
-    return p->hospital == 'B';
-}
-static bool is_set_a(const struct data_patient *p)
-{
-    return p->hospital == 'a';
-}
-static bool is_set_b(const struct data_patient *p)
-{
-    return p->hospital == 'b';
-}
-static bool is_male(const struct data_patient *p)
-{
-    return p->sex > 0.5;
-}
-static bool is_female(const struct data_patient *p)
-{
-    return p->sex < 0.5;
-}
-static bool is_under_50(const struct data_patient *p)
-{
-    return p->age_years < 50;
-}
-static bool is_50s(const struct data_patient *p)
-{
-    return p->age_years >= 50 && p->age_years < 65;
-}
-static bool is_65s(const struct data_patient *p)
-{
-    return p->age_years >= 65 && p->age_years < 80;
-}
-static bool is_80_up(const struct data_patient *p)
-{
-    return p->age_years >= 80;
-}
-
-static const struct {
-    const char *name;
-    bool (*keep)(const struct data_patient *);
-} subgroups[] = {
-    {"hospital A", is_hospital_a}, {"hospital B", is_hospital_b},
-    {"set a", is_set_a},           {"set b", is_set_b},
-    {"female", is_female},         {"male", is_male},
-    {"age below 50", is_under_50}, {"age 50 to 64", is_50s},
-    {"age 65 to 79", is_65s},      {"age 80 and above", is_80_up},
-};
-
-static enum vg_status judge_subgroups(struct trainer *t, const struct judge_config *model,
-                                      struct vg_err *err)
-{
-    struct card *card = &t->card;
-    uint8_t *keep = calloc(t->data.patient_count + 1, 1);
-    enum vg_status st = VG_OK;
-
-    if (!keep)
-        return vg_fail(err, VG_RETRY, "train.memory", 0, "no memory to judge the model");
-    for (size_t i = 0; i < sizeof(subgroups) / sizeof(subgroups[0]) && st == VG_OK; i++) {
-        struct card_subgroup *group = &card->subgroups[card->subgroup_count];
-        struct judge_config of = *model;
-
-        for (size_t p = 0; p < t->data.patient_count; p++)
-            keep[p] = t->part[p] == PART_JUDGE && subgroups[i].keep(&t->data.patients[p]);
-        of.keep = keep;
-        of.part = 1;
-        st = judge(&of, &group->model, err);
-        of.scores = t->data.rules[DATA_NEWS2];
-        of.is_probability = false;
-        of.threshold = 5;
-        of.bootstrap = 0;
-        if (st == VG_OK)
-            st = judge(&of, &group->news2, err);
-        group->name = subgroups[i].name;
-        card->subgroup_count += group->model.patients > 0;
-    }
-    free(keep);
-    return st;
-}
-
-static enum vg_status judge_all(struct trainer *t, struct vg_err *err)
-{
-    struct card *card = &t->card;
-    struct judge_config model = {.data = &t->data,
-                                 .scores = t->probabilities,
-                                 .is_probability = true,
-                                 .threshold = card->operating,
-                                 .keep = t->part,
-                                 .part = PART_JUDGE,
-                                 .bootstrap = BOOTSTRAP,
-                                 .seed = card->seed};
-    struct judge_config rule = model, band = model;
-    enum vg_status st = judge(&model, &card->at_operating, err);
-
-    tell(t, 0.3);
-    band.threshold = card->medium;
-    if (st == VG_OK)
-        st = judge(&band, &card->at_medium, err);
-    band.threshold = card->high;
-    if (st == VG_OK)
-        st = judge(&band, &card->at_high, err);
-    rule.is_probability = false;
-    for (int r = 0; r < DATA_RULES && st == VG_OK; r++) {
-        static const double alarm[DATA_RULES] = {5, 5, 2, 2};
-
-        rule.scores = t->data.rules[r];
-        rule.threshold = alarm[r];
-        st = judge(&rule, &card->rules[r], err);
-    }
-    card->news2_at_5 = card->rules[DATA_NEWS2];
-    rule.scores = t->data.rules[DATA_NEWS2];
-    rule.threshold = 7;
-    if (st == VG_OK)
-        st = judge(&rule, &card->news2_at_7, err);
-    tell(t, 0.6);
-    if (st == VG_OK)
-        st = judge_subgroups(t, &model, err);
-    tell(t, 0.8);
-    if (st == VG_OK)
-        st = judge_curves(&model, &card->curves, err);
-    tell(t, 1);
-    return st;
-}
-
-/* ---- comparisons ---- */
-
-static enum vg_status ablate(struct trainer *t, uint32_t rounds, struct vg_err *err)
-{
-    struct fit_config config = base_config(t, "ablation");
-    struct judge_config model = {
-        .data = &t->data, .keep = t->part, .part = PART_JUDGE, .threshold = 2};
-    bool *masked = calloc(t->features.count, sizeof(*masked));
-    float *margins = calloc(t->data.count + 1, sizeof(*margins));
-    struct fit fit = {0};
-    enum vg_status st = VG_OK;
-
-    if (!masked || !margins)
-        st = vg_fail(err, VG_RETRY, "train.memory", 0, "no memory for the ablation");
-    for (size_t f = 0; f < t->features.count && st == VG_OK; f++) {
-        masked[f] = feature_functions[features[t->features.index[f]].function].is_time_since;
-        t->card.time_since_count += masked[f];
-    }
-    config.masked = masked;
-    config.rounds_max = rounds;
-    config.key = mix(config.key + 1);
-    begin(t, "ablation");
-    if (st == VG_OK)
-        st = fit_run(&config, &fit, err);
-    if (st == VG_OK)
-        st = fit_margins(&fit, &config, margins, err);
-    model.scores = margins;
-    if (st == VG_OK)
-        st = judge(&model, &t->card.without_time_since, err);
-    t->card.has_ablation = st == VG_OK;
-    fit_fini(&fit);
-    free(masked);
-    free(margins);
-    return st;
-}
-
-/* Trained on one hospital alone, judged on all of the other. */
-static enum vg_status transfer(struct trainer *t, uint32_t rounds, struct vg_err *err)
-{
-    static const char *const names[] = {"A to B", "B to A"};
-    uint8_t *hospital = calloc(t->data.patient_count + 1, 1);
-    float *margins = calloc(t->data.count + 1, sizeof(*margins));
-    size_t count[3] = {0};
-    enum vg_status st = VG_OK;
-
-    if (!hospital || !margins)
-        st = vg_fail(err, VG_RETRY, "train.memory", 0, "no memory for the transfer");
-    for (size_t p = 0; p < t->data.patient_count && st == VG_OK; p++) {
-        char name = t->data.patients[p].hospital;
-
-        hospital[p] = name == 'A' ? 0 : name == 'B' ? 1 : 2;
-        count[hospital[p]]++;
-    }
-    for (int from = 0; from < 2 && st == VG_OK && count[0] >= 100 && count[1] >= 100; from++) {
-        struct fit_config config = base_config(t, from ? "transfer-b" : "transfer-a");
-        struct judge_config model = {.data = &t->data,
-                                     .scores = margins,
-                                     .keep = hospital,
-                                     .part = (uint8_t)!from,
-                                     .threshold = 2};
-        struct fit fit = {0};
-
-        config.part = hospital;
-        config.train_parts = 1u << from;
-        config.rounds_max = rounds;
-        config.key = mix(config.key + 2 + (uint64_t)from);
-        begin(t, names[from]);
-        st = fit_run(&config, &fit, err);
-        if (st == VG_OK)
-            st = fit_margins(&fit, &config, margins, err);
-        if (st == VG_OK)
-            st = judge(&model, &t->card.transfer[from], err);
-        fit_fini(&fit);
-        t->card.has_transfer = st == VG_OK;
-    }
-    free(hospital);
-    free(margins);
-    return st;
 }
 
 /* ---- the whole ---- */
@@ -566,37 +300,43 @@ static enum vg_status save(struct trainer *t, BoosterHandle booster, struct vg_b
 
 static enum vg_status make_model(struct trainer *t, struct vg_buf *ret_card, struct vg_err *err)
 {
-    struct fit_config config = base_config(t, "judged");
+    struct fit_config config = train_fit(t, "judged", 0);
     struct fit fit = {0}, last = {0};
-    enum vg_status st;
+    enum vg_status st = VG_OK;
 
-    config.stop_part = PART_CHOOSE;
-    config.stop_after = STOP_AFTER_ROUNDS;
-    begin(t, "training");
-    st = fit_run(&config, &fit, err);
+    if (t->card.folds) {
+        st = train_folds(t, err);
+        config.rounds_max = t->card.rounds;
+    } else {
+        config.stop_part = PART_CHOOSE;
+        config.stop_after = STOP_AFTER_ROUNDS;
+    }
+    train_begin(t, "training");
     if (st == VG_OK)
-        st = fit_margins(&fit, &config, t->probabilities, err);
+        st = fit_run(&config, &fit, err);
     if (st == VG_OK)
-        st = calibrate(t, t->probabilities, err);
+        st = fit_margins(&fit, &config, FIT_ALL_PARTS, 0, t->probabilities, err);
     if (st != VG_OK)
         goto done;
-    to_probabilities(t, t->probabilities);
+    if (!t->card.folds)
+        memcpy(t->choosing, t->probabilities, t->data.count * sizeof(*t->choosing));
     t->card.trees = t->card.all_trees = fit.rounds;
-    begin(t, "judging");
-    st = thresholds(t, err);
+    train_begin(t, "judging");
+    st = train_choose(t, err);
+    if (st == VG_OK && t->card.folds)
+        st = train_folds_judge(t, err);
     if (st == VG_OK)
-        st = judge_all(t, err);
+        st = train_judge(t, err);
     if (st == VG_OK && !t->config->no_comparisons)
-        st = ablate(t, fit.rounds, err);
+        st = train_ablate(t, fit.rounds, err);
     if (st == VG_OK && !t->config->no_comparisons)
-        st = transfer(t, fit.rounds, err);
+        st = train_transfer(t, fit.rounds, err);
     if (st == VG_OK && !t->config->no_refit) {
-        struct fit_config all = base_config(t, "all");
+        struct fit_config all = train_fit(t, "all", 5);
 
         all.train_parts = (1u << PART_COUNT) - 1;
         all.rounds_max = fit.rounds;
-        all.key = mix(all.key + 4);
-        begin(t, "all patients");
+        train_begin(t, "all patients");
         st = fit_run(&all, &last, err);
     } else {
         t->card.all_trees = 0;
@@ -620,7 +360,7 @@ enum vg_status score_train(const struct score_train_config *config, struct vg_bu
                    .outcomes = config->outcomes,
                    .lake = config->lake},
         .is_training = true,
-        .progress = tell,
+        .progress = train_tell,
         .progress_ctx = t,
     };
     enum vg_status st;
@@ -631,7 +371,7 @@ enum vg_status score_train(const struct score_train_config *config, struct vg_bu
     st = plan(t, err);
     if (st == VG_OK)
         st = vg_dir_make(config->out_dir, err);
-    begin(t, "reading");
+    train_begin(t, "reading");
     data.features = &t->features;
     if (st == VG_OK)
         st = data_read(&data, &t->data, err);
@@ -645,7 +385,9 @@ enum vg_status score_train(const struct score_train_config *config, struct vg_bu
         st = make_model(t, ret_card, err);
     data_fini(&t->data);
     free(t->part);
+    free(t->fold);
     free(t->probabilities);
+    free(t->choosing);
     free(t);
     return st;
 }

@@ -62,6 +62,7 @@ static enum vg_status train(const char *file, const char *out_dir, uint64_t seed
                                         .seed = seed,
                                         .threads = 1,
                                         .no_comparisons = true,
+                                        .folds = 1,
                                         .rounds_max = 12};
 
     return score_train(&config, card, err);
@@ -179,7 +180,7 @@ static void test_bad_files_are_named(void)
     CHECK(train(path, out, 1, NULL, &err) == VG_REJECT);
 }
 
-static int stops_at_phase; /* 1: amid the trees, 2: after them */
+static int stops_at_phase; /* 1: amid the trees, 2: after them, 3: amid a fold's */
 
 /* What a person does with Ctrl-C: the run ends where it is. */
 static void stop_progress(void *ctx, const char *phase, double done, int64_t left_us)
@@ -187,12 +188,18 @@ static void stop_progress(void *ctx, const char *phase, double done, int64_t lef
     (void)ctx;
     (void)left_us;
     if ((stops_at_phase == 1 && strcmp(phase, "training") == 0 && done > 0.4 && done < 0.9) ||
-        (stops_at_phase == 2 && strcmp(phase, "judging") == 0))
+        (stops_at_phase == 2 && strcmp(phase, "judging") == 0) ||
+        (stops_at_phase == 3 && strcmp(phase, "fold-2") == 0 && done > 0.4 && done < 0.9))
         _exit(7);
 }
 
 static void test_a_stopped_run_goes_on(void)
 {
+    static const struct {
+        const char *what, *name, *part;
+    } stops[] = {{"stopped amid the trees", "amid", ".judged.part"},
+                 {"stopped after the trees", "after", ".judged.part"},
+                 {"stopped amid a fold's trees", "fold", ".fold-1.part"}};
     char hospital[128], whole[128], resumed[128], part[160], file_a[160], file_b[160];
     const char *file = hospital;
     struct score_train_config config = {.format = "physionet2019",
@@ -200,6 +207,7 @@ static void test_a_stopped_run_goes_on(void)
                                         .file_count = 1,
                                         .seed = 7,
                                         .no_comparisons = true,
+                                        .folds = 2,
                                         .rounds_max = 12,
                                         .checkpoint_rounds = 4,
                                         .progress = stop_progress};
@@ -208,12 +216,12 @@ static void test_a_stopped_run_goes_on(void)
     (void)snprintf(hospital, sizeof(hospital), "%s", in_dir("hospital.psv"));
     (void)snprintf(whole, sizeof(whole), "%s", in_dir("whole"));
     /* The children first: XGBoost's threads do not survive a fork. */
-    for (int phase = 1; phase <= 2; phase++) {
+    for (int phase = 1; phase <= 3; phase++) {
         int status = 0;
         pid_t child;
 
-        CHECK_ROW(phase == 1 ? "stopped amid the trees" : "stopped after the trees");
-        (void)snprintf(resumed, sizeof(resumed), "%s", in_dir(phase == 1 ? "amid" : "after"));
+        CHECK_ROW(stops[phase - 1].what);
+        (void)snprintf(resumed, sizeof(resumed), "%s", in_dir(stops[phase - 1].name));
         config.out_dir = resumed;
         child = fork();
         if (child == 0) {
@@ -222,17 +230,17 @@ static void test_a_stopped_run_goes_on(void)
         }
         CHECK(child > 0 && waitpid(child, &status, 0) == child);
         CHECK(WIFEXITED(status) && WEXITSTATUS(status) == 7);
-        (void)snprintf(part, sizeof(part), "%s/.judged.part", resumed);
+        (void)snprintf(part, sizeof(part), "%s/%s", resumed, stops[phase - 1].part);
         CHECK(access(part, R_OK) == 0); /* the trees so far */
         (void)snprintf(file_b, sizeof(file_b), "%s/model.json", resumed);
         CHECK(access(file_b, R_OK) != 0);
     }
     config.out_dir = whole;
     CHECK(score_train(&config, NULL, &err) == VG_OK);
-    for (int phase = 1; phase <= 2; phase++) {
+    for (int phase = 1; phase <= 3; phase++) {
         CHECK_ROW("called again it makes the same bytes as a run that never stopped");
-        (void)snprintf(resumed, sizeof(resumed), "%s", in_dir(phase == 1 ? "amid" : "after"));
-        (void)snprintf(part, sizeof(part), "%s/.judged.part", resumed);
+        (void)snprintf(resumed, sizeof(resumed), "%s", in_dir(stops[phase - 1].name));
+        (void)snprintf(part, sizeof(part), "%s/%s", resumed, stops[phase - 1].part);
         config.out_dir = resumed;
         CHECK(score_train(&config, NULL, &err) == VG_OK);
         for (int i = 0; i < 2; i++) {
@@ -243,6 +251,64 @@ static void test_a_stopped_run_goes_on(void)
         }
         CHECK(access(part, R_OK) != 0);
     }
+}
+
+static void test_folds(void)
+{
+    char hospital[128], out[128];
+    const char *file = hospital;
+    struct score_train_config config = {.format = "physionet2019",
+                                        .files = &file,
+                                        .file_count = 1,
+                                        .out_dir = out,
+                                        .seed = 7,
+                                        .no_refit = true,
+                                        .folds = 3,
+                                        .rounds_max = 10};
+    struct vg_err err = {0};
+    struct vg_arena arena;
+    struct vg_buf card;
+    struct vg_json *root = NULL;
+    const struct vg_json *figures, *data, *folds, *fold;
+    int64_t train = 0, test = 0, patients = 0;
+
+    (void)snprintf(hospital, sizeof(hospital), "%s", in_dir("hospital.psv"));
+    (void)snprintf(out, sizeof(out), "%s", in_dir("folds"));
+    vg_arena_init(&arena, 0);
+    vg_buf_init(&card, 0);
+    if (!CHECK(score_train(&config, &card, &err) == VG_OK))
+        printf("%s: %s\n", err.code, err.text);
+    CHECK(vg_json_parse(&arena, vg_buf_slice(&card), NULL, &root, NULL, NULL) == VG_OK);
+    figures = vg_json_get(root, "figures");
+    data = vg_json_get(root, "data");
+
+    CHECK_ROW("each training patient is in one fold, the judged ones in none");
+    CHECK(vg_json_to_i64(vg_json_get(vg_json_get(data, "train"), "patients"), &train));
+    CHECK(vg_json_to_i64(vg_json_get(vg_json_get(data, "test"), "patients"), &test));
+    CHECK(train + test == 300 && test > 15 && !vg_json_get(data, "calibrate"));
+    folds = vg_json_get(vg_json_get(figures, "crossValidation"), "folds");
+    CHECK(vg_json_at(folds, 2) && !vg_json_at(folds, 3));
+    for (size_t k = 0; k < 3; k++) {
+        int64_t count = 0;
+        double auroc = 0;
+
+        fold = vg_json_at(folds, k);
+        CHECK(vg_json_to_i64(vg_json_get(fold, "patients"), &count) && count > 50);
+        CHECK(vg_json_to_double(vg_json_get(fold, "rowAuroc"), &auroc) && auroc > 0.9);
+        patients += count;
+    }
+    CHECK(patients == train);
+
+    CHECK_ROW("without the ages of values, and without how often they came");
+    CHECK(vg_json_get(figures, "withoutTimeSinceFeatures"));
+    CHECK(vg_json_get(figures, "withoutMeasurementPatternFeatures"));
+
+    CHECK_ROW("more folds than there are");
+    config.folds = 21;
+    CHECK(score_train(&config, NULL, &err) == VG_REJECT);
+    CHECK(strcmp(err.code, "train.folds") == 0);
+    vg_buf_fini(&card);
+    vg_arena_fini(&arena);
 }
 
 /* The report's figure, NaN where it has none. */
@@ -467,6 +533,7 @@ int main(void)
     write_hospital(in_dir("hospital.psv"));
     RUN(test_a_stopped_run_goes_on);
     RUN(test_trains_and_repeats);
+    RUN(test_folds);
     RUN(test_evaluates);
     RUN(test_bad_files_are_named);
     RUN(test_compressed_reads_the_same);

@@ -52,6 +52,7 @@ LABS = {
     "hematocrit": ("Hct", 2, 80), "hemoglobin": ("Hgb", 1, 35), "ptt": ("PTT", 5, 300),
     "leukocytes": ("WBC", 0, 500), "fibrinogen": ("Fibrinogen", 20, 2500), "platelets": ("Platelets", 1, 3000)}
 COLUMNS = ["HR", "O2Sat", "Temp", "SBP", "MAP", "DBP", "Resp"] + [c for c, _, _ in LABS.values()]
+HISTORY = 48  # hours of vital signs that windows keep, counted from the newest reading
 EXPIRY = {key: 4 for key in VITALS} | {"temperature": 6, "etco2": 4} | {
     key: 72 for key in LABS if key != "etco2"}
 
@@ -118,6 +119,12 @@ class Patient:
             # Windows keep single precision, and of vital signs the newest reading as it came.
             self.series[key] = values.astype(np.float32).astype(float)
             self.exact[key] = values if key in VITALS else self.series[key]
+        any_value = ~np.isnan(np.stack(list(self.series.values()))).all(axis=0)
+        at = np.arange(self.count)
+        self.newest_at = np.maximum.accumulate(np.where(any_value, at, -1))  # of any signal
+        before = np.concatenate([[self.count], np.where(any_value, at, self.count)])
+        first = np.array([before[1 + max(0, w - HISTORY):i + 2].min() for i, w in enumerate(self.newest_at)])
+        self.seen_hours = np.where(self.newest_at < 0, 0, at - first + 1)
 
     def past(self, key, hours):
         """A row for each hour: the value then, the one an hour before, … of a window."""
@@ -145,6 +152,11 @@ class Patient:
             before, _ = newest(self.past(key, max(25, hours + 1))[:, hours:])
             oldest = np.where(n > 1, newest(past[:, ::-1])[0], NAN)
             return np.where(n, last - np.where(np.isnan(before), oldest, before), NAN)
+        if what == "share":
+            # A signal that the window has lost sight of is missing, not 0.
+            kept = [(~np.isnan(self.series[key][max(0, w - HISTORY):i + 1])).any()
+                    for i, w in enumerate(self.newest_at)]
+            return np.where(kept, n / np.minimum(np.maximum(self.seen_hours, 1), hours), NAN)
         if what == "slope":
             t = np.where(known, -np.arange(hours), NAN)
             t -= np.nanmean(t, axis=1, keepdims=True)
@@ -211,7 +223,7 @@ def feature(patient, name):
     if name in RATIOS:
         return over(*(patient.level(key) for key in RATIOS[name]))
     found = re.fullmatch(
-        r"(.+?)_(last|age|step|change|min|max|mean|median|sd|slope|above_mean|above_min|below_max)(?:_(\d+)h)?", name)
+        r"(.+?)_(last|age|step|change|min|max|mean|median|sd|slope|share|above_mean|above_min|below_max)(?:_(\d+)h)?", name)
     if not found or found[1] not in VITALS | LABS:
         sys.exit(f"crosscheck: nobody has told this script what {name} is")
     key = found[1]
