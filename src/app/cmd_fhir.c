@@ -116,6 +116,7 @@ static enum vg_status service_open(struct app_options *options, const struct lis
         .audit_path = s->fhir_audit ? settings_path(arena, s, "fhir-audit.spool") : NULL,
         .import_dir = s->fhir_import_dir,
         .hook_hosts = s->fhir_subscription_hosts,
+        .cors_origins = s->fhir_cors_origins,
         .allows_local_hooks = is_insecure,
         .needs_token = !is_insecure,
     };

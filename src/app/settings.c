@@ -42,7 +42,8 @@ const struct vg_option settings_options[] = {
 
     {"hl7.senders", VG_OPTION_TEXT, AT(hl7_senders), "", "", 0, 0, NULL,
      "Who may send HL7 v2 over MLLP, by address: ADDRESS[/BITS]=DEVICE, comma-separated; DEVICE is "
-     "a registered device. Without this and hl7.client_ca there is no MLLP."},
+     "a registered device (vigil device speaks-for: whom its messages may name). Without this and "
+     "hl7.client_ca there is no MLLP."},
     {"hl7.client_ca", VG_OPTION_PATH, AT(hl7_client_ca), "", "", 0, 0, NULL,
      "PEM of the authority of HL7 senders' certificates; the common name is the device."},
     {"hl7.port", VG_OPTION_INTEGER, AT(hl7_port), "2575", "", 0, 65535, NULL,
@@ -82,7 +83,8 @@ const struct vg_option settings_options[] = {
      NULL,
      "With fhir.url: so long after that server was last asked for changes its devices' links "
      "count; "
-     "later, readings wait in the journal until it answers. 0: they count for ever."},
+     "later, readings wait in the journal until it answers. At least three times fhir.watch. 0: "
+     "they count for ever."},
     {"connector.device_system", VG_OPTION_TEXT, AT(connector_device_system), "", "", 0, 0, NULL,
      "System of the devices' identifiers in FHIR; empty: any."},
     {"connector.compat", VG_OPTION_CHOICE, AT(connector_compat), "default", "", 0, 0,
@@ -102,6 +104,9 @@ const struct vg_option settings_options[] = {
     {"fhir.subscription_hosts", VG_OPTION_TEXT, AT(fhir_subscription_hosts), "", "", 0, 0, NULL,
      "Where Subscriptions may send: hosts or host:port, with commas; http:// before one: without "
      "TLS. Empty: nowhere."},
+    {"fhir.cors_origins", VG_OPTION_TEXT, AT(fhir_cors_origins), "", "", 0, 0, NULL,
+     "Whose pages may read what /fhir answers (CORS, without cookies), such as "
+     "https://app.example.org; several with commas. Empty: nobody's."},
 
     {"fhir.url", VG_OPTION_TEXT, AT(fhir_url), "", "", 0, 0, NULL,
      "Base URL of a FHIR R4 server to use instead of the embedded one, such as "

@@ -30,7 +30,7 @@ struct settings {
         *connector_device_system, *connector_compat, *connector_zone;
     int64_t connector_identity_age_us;
 
-    const char *fhir_engine, *fhir_import_dir, *fhir_subscription_hosts;
+    const char *fhir_engine, *fhir_import_dir, *fhir_subscription_hosts, *fhir_cors_origins;
     bool fhir_audit;
     const char *fhir_url, *fhir_ca, *fhir_cert, *fhir_key, *fhir_token_file, *fhir_token_url,
         *fhir_client_id, *fhir_client_secret, *fhir_client_key, *fhir_client_key_id, *fhir_scope;

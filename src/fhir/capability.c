@@ -181,6 +181,7 @@ static void security(struct fhir_store *store, struct vg_json_writer *w)
     (void)snprintf(url, sizeof(url), "%.*s/auth/token", VG_FMT(store->base_url));
     vg_json_name(w, "security");
     vg_json_open_object(w);
+    vg_json_member_bool(w, "cors", *store->cors_origins != '\0');
     vg_json_name(w, "extension");
     vg_json_open_array(w);
     vg_json_open_object(w);

@@ -47,12 +47,13 @@ struct fhir_config {
     const char *base_url; /* "https://localhost:8443/fhir", for fullUrl and Location */
 
     /* What stands beside the resources of an embedded store; NULL or false = it is not there. */
-    const char *side_path;   /* clients with keys, Subscriptions' progress, imports */
-    const char *audit_path;  /* an AuditEvent for each access; waits in this file until written */
-    const char *import_dir;  /* $import reads NDJSON from here, and from nowhere else */
-    const char *hook_hosts;  /* "a.example.org, 10.0.0.5:9000": where Subscriptions may send */
-    bool allows_local_hooks; /* and to loopback, without TLS */
-    bool needs_token;        /* REST: without `may`, only tokens of ours open anything */
+    const char *side_path;    /* clients with keys, Subscriptions' progress, imports */
+    const char *audit_path;   /* an AuditEvent for each access; waits in this file until written */
+    const char *import_dir;   /* $import reads NDJSON from here, and from nowhere else */
+    const char *hook_hosts;   /* "a.example.org, 10.0.0.5:9000": where Subscriptions may send */
+    bool allows_local_hooks;  /* and to loopback, without TLS */
+    const char *cors_origins; /* "https://app.example.org, …": pages that may read answers */
+    bool needs_token;         /* REST: without `may`, only tokens of ours open anything */
     const struct fhir_remote_config *remote;
 };
 

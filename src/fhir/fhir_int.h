@@ -374,6 +374,7 @@ struct fhir_store {
 
     /* What stands beside the resources (extra.c); each NULL when it is not wanted. */
     bool needs_token;
+    char *cors_origins; /* NULL: none */
     struct fhir_side *side;
     struct fhir_jwks *jwks; /* as side */
     struct fhir_audit *audit;

@@ -566,9 +566,12 @@ static bool ask_platform(struct fhir_job *job, struct vg_slice type)
 static void on_request(struct vg_http_request *request, void *ctx)
 {
     struct fhir_rest *rest = ctx;
-    struct fhir_job *job = job_make(rest, request);
+    struct fhir_job *job;
     struct vg_slice path, type;
 
+    if (fhir_cors_reply(rest->store, request))
+        return;
+    job = job_make(rest, request);
     if (!job) {
         vg_http_reply_error(request, 503, "fhir.memory", "no room for the request");
         return;

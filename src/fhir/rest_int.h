@@ -103,6 +103,11 @@ VG_CHECK enum vg_status fhir_job_args(struct fhir_job *job, struct fhir_args *re
 struct vg_slice fhir_arg_text(const struct fhir_args *args, const char *name);
 const struct fhir_arg *fhir_arg_find(const struct fhir_args *args, const char *name);
 
+/* ---- pages of other origins (cors.c) ---- */
+
+/* Adds what such a page needs to read the reply. True: it was a preflight, which has its reply. */
+bool fhir_cors_reply(const struct fhir_store *store, struct vg_http_request *request);
+
 /* ---- handlers ---- */
 
 /* interaction.c */

@@ -29,6 +29,9 @@ static enum vg_status open_beside(struct fhir_store *store, const struct fhir_co
     enum vg_status st = VG_OK;
 
     store->needs_token = config->needs_token;
+    store->cors_origins = strdup(config->cors_origins ? config->cors_origins : "");
+    if (!store->cors_origins)
+        return vg_fail(err, VG_RETRY, "fhir.memory", 0, "no memory for the store");
     if (config->side_path)
         st = fhir_side_open(config->side_path, &store->side, err);
     if (st == VG_OK && config->side_path)
@@ -108,6 +111,7 @@ void fhir_close(struct fhir_store *store)
     fhir_side_close(store->side);
     fhir_jwks_close(store->jwks);
     free((void *)(uintptr_t)store->base_url.ptr);
+    free(store->cors_origins);
     free(store->change_counts);
     for (size_t i = 0; i < FHIR_SCRATCH_COUNT; i++)
         vg_arena_fini(&store->scratch[i]);

@@ -16,12 +16,13 @@ import service as s  # noqa: E402
 from service import h, patient, pulse  # noqa: E402
 
 PATCH = "application/json-patch+json"
+PAGE = "https://app.example.org"  # of fhir.cors_origins
 
 
 def main(checks, work):
-    server = s.Service(h.program(), work / "data").start()
+    server = s.Service(h.program(), work / "data", "--set", f"fhir.cors_origins={PAGE}, http://localhost:3000").start()
     row = checks.check
-    for section in (writes, negotiation, server_errors, types, search, bundles, history, metadata, operations):
+    for section in (writes, negotiation, pages, server_errors, types, search, bundles, history, metadata, operations):
         checks.heading(section.__doc__)
         section(server, row)
     checks.heading("the end")
@@ -187,6 +188,26 @@ def negotiation(at, row):
                         ("%2B", "date=2026-03-14T10:00:00%2B01:00"), ("a raw + in an offset", "date=2026-03-14T10:00:00+01:00")):
         answer = at("GET", "/Observation?_id=tz&" + query)
         row(f"{name} in an address", answer.ids() if answer.status == 200 else "400", lambda f, n=name: f == ["tz"] or ("raw +" in n and f == "400"))
+
+
+def pages(at, row):
+    """pages of other origins"""
+    def allowed(answer):
+        return answer.headers.get("access-control-allow-origin")
+
+    asked = at("OPTIONS", "/Patient/p1", Origin=PAGE, Access_Control_Request_Method="PUT", Access_Control_Request_Headers="authorization,if-match")
+    row("a preflight is answered", (asked.status, allowed(asked), "PUT" in asked.headers["access-control-allow-methods"],
+                                    {"Authorization", "If-Match", "If-None-Exist", "Prefer"} <= set(asked.headers["access-control-allow-headers"].split(", "))),
+        (204, PAGE, True, True))
+    read = at("GET", "/Patient/p1", Origin=PAGE)
+    row("the page may read the answer and its ETag", (read.status, allowed(read), "ETag" in read.headers["access-control-expose-headers"], read.headers["vary"]),
+        (200, PAGE, True, "Origin"))
+    row("and errors", allowed(at("GET", "/Patient/none", Origin="http://localhost:3000")), "http://localhost:3000")
+    row("no cookies go along", read.headers.get("access-control-allow-credentials"), None)
+    for origin in ("https://app.example.org.evil.example", "http://app.example.org", "null", "https://app.example.org,http://localhost:3000", ""):
+        other = at("OPTIONS", "/Patient/p1", Origin=origin, Access_Control_Request_Method="GET")
+        row(f"nobody else: {origin!r}", (allowed(other), allowed(at("GET", "/Patient/p1", Origin=origin))), (None, None))
+    row("OPTIONS that is no preflight says what may be done", "PATCH" in at("OPTIONS", "/Patient/p1", Origin=PAGE).headers["allow"], True)
 
 
 def server_errors(at, row):
