@@ -88,6 +88,7 @@ static enum vg_status take_scores(void *ctx, const struct watch_scores *scores, 
 {
     struct alerts *a = ctx;
     int64_t quiet[2] = {INT64_MIN, INT64_MIN};
+    double before = a->hours;
 
     (void)err;
     for (size_t i = 0; i < scores->count; i++) {
@@ -114,7 +115,7 @@ static enum vg_status take_scores(void *ctx, const struct watch_scores *scores, 
         if (a->bins)
             a->cells.cells[bins_cell(a->bins, (float)p)]++;
     }
-    a->patients++;
+    a->patients += a->hours > before;
     return VG_OK;
 }
 
@@ -557,8 +558,8 @@ static enum vg_status keep_result(struct watch_run *run, const struct watched *w
     path = watch_path(&arena, run->config, "watch", name, "json");
     if (read_result(&arena, run->config, name, &former, &text, &why) != VG_OK)
         former = NULL; /* the history begins anew: it is no ground to measure nothing */
-    put_document(run, watched, feature_patients, one_in, watch_goes_on(run),
-                 vg_json_get(former, "runs"), &out);
+    put_document(run, watched, feature_patients, one_in, !run->was_cut, vg_json_get(former, "runs"),
+                 &out);
     st = path && vg_buf_ok(&out) ? keep_proposal(run, watched, &arena, err)
                                  : vg_fail(err, VG_RETRY, "score.memory", 0, "no memory to watch");
     if (st == VG_OK)
@@ -660,6 +661,8 @@ static enum vg_status look(struct watch_run *run, const struct live *live, struc
         st = read_alerts(run, &watched[m], one_in, err);
         if (st == VG_OK)
             st = look_at_outcomes(run, &watched[m], err);
+        if (st == VG_OK && watch_is_ended(run))
+            st = VG_END; /* half a result does not take the place of a whole one */
         if (st == VG_OK)
             st = keep_result(run, &watched[m], feature_patients, one_in, err);
     }

@@ -30,8 +30,8 @@ struct watch_config {
 };
 
 /* One run over all models. Any thread, one run at a time in a folder (the caller's care). VG_END:
- * nothing was scored within the period, the last results stay. VG_RETRY, VG_REJECT: told; models
- * before the trouble have their new results. */
+ * nothing was scored within the period, or go_on said no: the last results stay. VG_RETRY,
+ * VG_REJECT: told; models before the trouble have their new results. */
 VG_CHECK enum vg_status watch_run(const struct watch_config *config, struct vg_err *err);
 
 /* When the last run was; 0: never. */

@@ -17,7 +17,7 @@
 #define WATCH_DAYS_MAX 366
 #define WATCH_FEATURE_PATIENTS_MAX 200 /* whose features are computed again */
 #define WATCH_SCORE_PATIENTS_MAX 400
-#define WATCH_OUTCOME_PATIENTS_MAX 2000 /* of a file's; more: a sample */
+#define WATCH_OUTCOME_PATIENTS_MAX 5000 /* of a file's; more: a sample */
 #define EVENTS_MIN 20                   /* with fewer outcomes calibration is not judged */
 #define EVENTS_FOR_SLOPE 100            /* with fewer only the intercept is proposed */
 
@@ -26,10 +26,12 @@ struct watch_run {
     const struct vg_clock *clock;
     struct lake *lake;
     int64_t now_us, from_us, began_us; /* began: monotonic */
+    bool was_cut;                      /* the time was over before all was looked at */
 };
 
-/* False: the caller wants an end, or the time is over. */
-bool watch_goes_on(const struct watch_run *run);
+/* False: the caller wants an end, or that share of the time is over. */
+bool watch_goes_on(struct watch_run *run, int64_t share_percent);
+bool watch_is_ended(const struct watch_run *run); /* the caller wants an end */
 
 /* ---- features, from the lake's readings ---- */
 

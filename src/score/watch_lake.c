@@ -7,6 +7,8 @@
  * SCORES are in the lake one for each evaluation. A busy monitor must not count more than a quiet
  * one, and training saw hours: the last probability of each hour of each patient counts.
  *
+ * TIME. Features take half of it at most, so that scores are looked at in any case.
+ *
  * MEMORY. One patient's readings, or one patient's line of the lake's answer, at a time.
  */
 #include "score/watch_int.h"
@@ -23,10 +25,17 @@
 #define ANSWER_BYTES_MAX ((size_t)96 << 20)
 #define LINE_ARENA_BYTES ((size_t)16 << 20)
 
-bool watch_goes_on(const struct watch_run *run)
+bool watch_is_ended(const struct watch_run *run)
 {
-    return (!run->config->go_on || run->config->go_on(run->config->ctx)) &&
-           vg_mono_us() - run->began_us < run->config->budget_us;
+    return run->config->go_on && !run->config->go_on(run->config->ctx);
+}
+
+bool watch_goes_on(struct watch_run *run, int64_t share_percent)
+{
+    bool has_time = vg_mono_us() - run->began_us < run->config->budget_us / 100 * share_percent;
+
+    run->was_cut |= !has_time;
+    return has_time && !watch_is_ended(run);
 }
 
 /* The answer is an array with one object a line. VG_END: no more. */
@@ -202,7 +211,7 @@ enum vg_status watch_read_features(struct watch_run *run, struct watch_features 
     st = vg_buf_ok(&sql) ? lake_query(run->lake, sql.ptr, &out, err)
                          : vg_fail(err, VG_RETRY, "score.memory", 0, "no memory to watch");
     rest = vg_buf_slice(&out);
-    while (st == VG_OK && watch_goes_on(run) &&
+    while (st == VG_OK && watch_goes_on(run, 50) &&
            (st = next_line(&rest, &arena, &line, err)) == VG_OK) {
         struct feature_patient facts = facts_of(line);
 
@@ -293,19 +302,20 @@ enum vg_status watch_read_scores(struct watch_run *run, const struct watch_score
     vg_buf_printf(
         &sql,
         "SELECT p, list(h ORDER BY h) AS h, list(v ORDER BY h) AS v FROM (SELECT p, h, "
-        "round(arg_max(m.probability, t), 7) AS v FROM (SELECT patientId AS p, "
-        "epoch_us(windowEnd) // 3600000000 AS h, scoredTime AS t, unnest(from_json(models, "
+        "round(m.probability, 7) AS v FROM (SELECT p, h, unnest(from_json(last, "
         "'[{\"name\":\"VARCHAR\",\"version\":\"VARCHAR\",\"probability\":\"DOUBLE\"}]')) AS m FROM "
-        "{scored} WHERE windowEnd >= make_timestamptz(%lld) AND windowEnd < make_timestamptz(%lld) "
-        "AND models IS NOT NULL AND (%s)) WHERE m.name = '%s' AND m.version = '%s' AND "
-        "m.probability IS NOT NULL GROUP BY p, h) GROUP BY p ORDER BY p",
+        "(SELECT patientId AS p, epoch_us(windowEnd) // 3600000000 AS h, "
+        "arg_max(models, scoredTime) AS last FROM {scored} WHERE "
+        "windowEnd >= make_timestamptz(%lld) AND windowEnd < make_timestamptz(%lld) AND "
+        "models IS NOT NULL AND (%s) GROUP BY 1, 2)) WHERE m.name = '%s' AND m.version = '%s' AND "
+        "m.probability IS NOT NULL) GROUP BY p ORDER BY p",
         (long long)query->from_us, (long long)query->to_us, query->filter, query->model,
         query->version);
     vg_buf_put_byte(&sql, '\0');
     st = vg_buf_ok(&sql) ? lake_query(run->lake, sql.ptr, &out, err)
                          : vg_fail(err, VG_REJECT, "score.memory", 0, "too many patients");
     rest = vg_buf_slice(&out);
-    while (st == VG_OK && watch_goes_on(run) &&
+    while (st == VG_OK && watch_goes_on(run, 100) &&
            (st = next_line(&rest, &arena, &line, err)) == VG_OK)
         st = give_scores(line, &arena, fn, ctx, err);
     vg_buf_fini(&sql);

@@ -27,6 +27,7 @@
 
 #define PATIENTS_MAX 500000
 #define SAMPLES 200
+#define QUERY_PATIENTS 500 /* in one question to the lake, whose memory is small */
 #define SLOPE_TOLD_MAX 50
 #define ROWS_MAX ((size_t)4 << 20)
 
@@ -250,20 +251,22 @@ static double shift(const struct gathering *g)
     return intercept;
 }
 
-/* The patients of the file, or a sample of them: the SQL names each. */
-static void put_filter(const struct watch_outcomes *outcomes, struct vg_buf *out)
+/* The next patients of the file (or of a sample of it), each named in the SQL. False: no more. */
+static bool put_filter(const struct watch_outcomes *outcomes, size_t *cursor, struct vg_buf *out)
 {
-    size_t step = outcomes->by_patient.count / WATCH_OUTCOME_PATIENTS_MAX + 1, cursor = 0, n = 0;
+    size_t step = outcomes->by_patient.count / WATCH_OUTCOME_PATIENTS_MAX + 1, n = 0;
     struct vg_slice id;
     void *value;
 
+    vg_buf_clear(out);
     vg_buf_put(out, VG_SLICE("patientId IN (''"));
-    while (vg_map_next(&outcomes->by_patient, &cursor, &id, &value)) {
+    while (n < QUERY_PATIENTS * step && vg_map_next(&outcomes->by_patient, cursor, &id, &value)) {
         if (n++ % step == 0)
             vg_buf_printf(out, ",'%.*s'", VG_FMT(id));
     }
     vg_buf_put(out, VG_SLICE(")"));
     vg_buf_put_byte(out, '\0');
+    return n > 0;
 }
 
 static const struct source_format *format_of(const struct live_model *model)
@@ -297,16 +300,18 @@ enum vg_status watch_calibrate(struct watch_run *run, const struct live_model *m
     struct judge_config judging = {.data = &g.data, .is_probability = true, .bootstrap = SAMPLES};
     struct curves *curves = calloc(1, sizeof(*curves));
     struct vg_buf filter;
-    enum vg_status st;
+    size_t cursor = 0;
+    enum vg_status st =
+        curves ? VG_OK : vg_fail(err, VG_RETRY, "score.memory", 0, "no memory to judge");
 
     *ret = (struct watch_calibration){0};
     g.data.format = format_of(model);
     vg_buf_init(&filter, 1 << 20);
-    put_filter(outcomes, &filter);
-    query.filter = filter.ptr;
-    st = vg_buf_ok(&filter) && curves
-             ? watch_read_scores(run, &query, gather, &g, err)
-             : vg_fail(err, VG_RETRY, "score.memory", 0, "no memory to judge");
+    while (st == VG_OK && watch_goes_on(run, 100) && put_filter(outcomes, &cursor, &filter)) {
+        query.filter = filter.ptr;
+        st = vg_buf_ok(&filter) ? watch_read_scores(run, &query, gather, &g, err)
+                                : vg_fail(err, VG_RETRY, "score.memory", 0, "no memory to judge");
+    }
     judging.scores = g.probabilities;
     judging.threshold = model->medium;
     ret->listed = g.data.patient_count;
