@@ -224,10 +224,11 @@ static enum vg_status evaluate(struct work *work, const struct subject *who,
 static enum vg_status apply_news2(struct work *work, const struct scored *s, int64_t *change,
                                   const char **ret_word, struct vg_err *err)
 {
-    struct evaluation e = {.rule = VG_SLICE("news2"),
-                           .limits = &work->alert->news2,
-                           .input = {s->evaluated_us, (double)s->low, s->is_incomplete},
-                           .scored = s};
+    struct evaluation e = {
+        .rule = VG_SLICE("news2"),
+        .limits = &work->alert->news2,
+        .input = {s->evaluated_us, (double)s->low, s->is_incomplete, s->parts_known, s->parts_high},
+        .scored = s};
 
     return s->has_news2 ? evaluate(work, &s->who, &e, change, ret_word, err) : VG_OK;
 }
@@ -242,7 +243,10 @@ static enum vg_status apply_model(struct work *work, const struct scored *s,
     struct rule_limits limits = work->alert->news2; /* the same times */
     struct evaluation e = {.rule = vg_json_get_text(model, "name"),
                            .limits = &limits,
-                           .input = {.time_us = s->evaluated_us, .is_incomplete = s->is_incomplete},
+                           .input = {.time_us = s->evaluated_us,
+                                     .is_incomplete = s->is_incomplete,
+                                     .parts = s->parts_known,
+                                     .high = s->parts_high},
                            .scored = s,
                            .model = model};
 

@@ -42,6 +42,23 @@ static int64_t heard_of(const struct vg_json *json, int64_t scored_us)
     return heard_us;
 }
 
+static void take_part(const struct vg_json *part, struct scored *s)
+{
+    static const char *const names[] = {"respiration", "spo2",          "oxygen",     "systolic",
+                                        "pulse",       "consciousness", "temperature"};
+    bool is_known = vg_slice_is(vg_json_get_text(part, "state"), "ok");
+    int64_t points = 0;
+
+    (void)vg_json_to_i64(vg_json_get(part, "score"), &points);
+    s->is_incomplete |= vg_slice_is(vg_json_get_text(part, "state"), "expired");
+    for (unsigned i = 0; i < sizeof(names) / sizeof(names[0]); i++) {
+        if (!is_known || !vg_slice_is(vg_json_get_text(part, "part"), names[i]))
+            continue;
+        s->parts_known |= 1u << i;
+        s->parts_high |= points > 0 ? 1u << i : 0;
+    }
+}
+
 enum vg_status scored_parse(struct vg_arena *arena, const struct stream_record *record,
                             struct scored *ret, struct vg_err *err)
 {
@@ -66,7 +83,7 @@ enum vg_status scored_parse(struct vg_arena *arena, const struct stream_record *
     s.band = vg_json_get_text(news2, "band");
     parts = vg_json_get(news2, "parts");
     for (const struct vg_json *p = parts ? parts->child : NULL; p; p = p->next)
-        s.is_incomplete |= vg_slice_is(vg_json_get_text(p, "state"), "expired");
+        take_part(p, &s);
     s.is_answer = vg_slice_is(vg_json_get_text(s.json, "trigger"), "remote");
     s.heard_us = heard_of(s.json, s.scored_us);
     (void)vg_json_to_double(vg_json_get(vg_json_get(s.json, "model"), "probability"),

@@ -31,6 +31,7 @@ struct scored {
     int64_t heard_us; /* the newest vital sign, by the same rule; 0 = none */
     double probability;
     bool has_news2, is_incomplete;
+    unsigned parts_known, parts_high; /* of NEWS2: known now; with points (rule.h) */
     bool is_answer; /* another process's model has answered about a record that was there before */
 };
 

@@ -57,11 +57,14 @@ static const struct cell table[RULE_PHASE_COUNT][ZONE_COUNT] =
             },
 };
 
-static enum zone zone_of(const struct rule_limits *limits, const struct rule_input *input)
+static enum zone zone_of(const struct rule_limits *limits, const struct rule_input *input,
+                         const struct care_alert_state *state)
 {
+    bool is_open = state->phase == RULE_OPEN || state->phase == RULE_FALLING;
+
     if (input->level >= limits->open)
         return ZONE_HIGH;
-    if (input->is_incomplete)
+    if (input->is_incomplete || (is_open && (state->parts & ~(int64_t)input->parts) != 0))
         return ZONE_UNSURE;
     return input->level <= limits->close ? ZONE_LOW : ZONE_MIDDLE;
 }
@@ -101,7 +104,7 @@ static void enter(struct care_alert_state *state, enum rule_phase phase, int64_t
 enum rule_effect rule_step(const struct rule_limits *limits, const struct rule_input *input,
                            struct care_alert_state *state)
 {
-    enum zone zone = zone_of(limits, input);
+    enum zone zone = zone_of(limits, input, state);
     const struct cell *cell;
     enum rule_effect effect;
     bool is_again = state->last_us && input->time_us == state->last_us;
@@ -129,6 +132,7 @@ enum rule_effect rule_step(const struct rule_limits *limits, const struct rule_i
     if (state->phase == RULE_OPEN && (effect == RULE_OPENS || input->level > state->level)) {
         state->evaluations = 0;
         state->level = input->level;
+        state->parts = (effect == RULE_OPENS ? 0 : state->parts) | input->high;
         effect = effect == RULE_OPENS ? RULE_OPENS : RULE_UPDATES;
     }
     return effect;

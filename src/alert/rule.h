@@ -35,6 +35,8 @@ struct rule_input {
     int64_t time_us; /* the window's end, unless that lies in the future */
     double level;
     bool is_incomplete; /* values have expired: the level may be too low */
+    unsigned parts;     /* the set of parts that are known now; 0 = not told */
+    unsigned high;      /* those of them that make the level what it is */
 };
 
 enum rule_effect { RULE_NOTHING, RULE_OPENS, RULE_UPDATES, RULE_CLOSES };

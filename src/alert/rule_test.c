@@ -130,11 +130,39 @@ static void test_stories(void)
 
         for (size_t s = 0; s < 8 && rows[i].steps[s].seconds; s++) {
             struct rule_input input = {rows[i].steps[s].seconds * VG_SECOND_US,
-                                       rows[i].steps[s].level, rows[i].steps[s].is_incomplete};
+                                       rows[i].steps[s].level, rows[i].steps[s].is_incomplete, 0,
+                                       0};
 
             CHECK_ROW(rows[i].name);
             CHECK(rule_step(rows[i].limits, &input, &state) == rows[i].steps[s].want);
         }
+    }
+}
+
+/* What raised an episode expired, and a day later is not even known any more. */
+static void test_what_is_not_known_any_more_has_not_got_better(void)
+{
+    static const struct {
+        int seconds;
+        double level;
+        unsigned parts, high;
+        enum rule_effect want;
+    } steps[] = {
+        {1, 6, 7, 3, RULE_NOTHING},     {2, 6, 7, 3, RULE_OPENS},
+        {3, 7, 7, 1, RULE_UPDATES}, /* both parts count for the episode */
+        {90000, 0, 5, 0, RULE_NOTHING}, {90100, 0, 5, 0, RULE_NOTHING},
+        {90200, 0, 3, 0, RULE_NOTHING}, /* the third never mattered */
+        {90300, 0, 3, 0, RULE_CLOSES},  {90400, 6, 4, 4, RULE_NOTHING},
+        {90500, 6, 4, 4, RULE_OPENS}, /* another episode, other parts */
+        {90600, 0, 4, 0, RULE_NOTHING}, {90700, 0, 4, 0, RULE_CLOSES},
+    };
+    struct care_alert_state state = {0};
+
+    for (size_t s = 0; s < sizeof(steps) / sizeof(steps[0]); s++) {
+        struct rule_input input = {steps[s].seconds * VG_SECOND_US, steps[s].level, false,
+                                   steps[s].parts, steps[s].high};
+
+        CHECK(rule_step(&limits, &input, &state) == steps[s].want);
     }
 }
 
@@ -159,7 +187,8 @@ static void test_any_walk_keeps_the_promises(void)
 
             seed = seed * 6364136223846793005u + 1442695040888963407u;
             time_us += (int64_t)(seed >> 60) * 5 * VG_SECOND_US - 2 * VG_SECOND_US;
-            input = (struct rule_input){time_us, (double)(seed >> 40 & 15), (seed >> 33 & 7) == 0};
+            input = (struct rule_input){time_us, (double)(seed >> 40 & 15), (seed >> 33 & 7) == 0,
+                                        7, 0};
             effect = rule_step(l, &input, &state);
             visits[state.phase]++;
             if (time_us < newest_us) {
@@ -212,6 +241,7 @@ static void test_any_walk_keeps_the_promises(void)
 int main(void)
 {
     RUN(test_stories);
+    RUN(test_what_is_not_known_any_more_has_not_got_better);
     RUN(test_any_walk_keeps_the_promises);
     return vg_test_report();
 }

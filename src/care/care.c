@@ -261,6 +261,7 @@ static enum vg_status take_alert_state(void *ctx, const struct sql_row *row)
     state->evaluations = (int)sql_integer(row, 3);
     state->level = sql_number(row, 4);
     (void)vg_slice_to_cstr(sql_text(row, 5), state->flag_id, sizeof(state->flag_id));
+    state->parts = sql_integer(row, 6);
     return VG_OK;
 }
 
@@ -269,10 +270,11 @@ enum vg_status care_batch_alert_get(struct care_batch *batch, struct vg_slice pa
                                     struct vg_err *err)
 {
     *ret_state = (struct care_alert_state){0};
-    return SQL_RUN(batch->care->writer, err, take_alert_state, ret_state,
-                   "SELECT phase, since_us, last_us, evaluations, level, flag_id FROM alert_state "
-                   "WHERE patient_id = ? AND rule = ?",
-                   sql_t(patient_id), sql_t(rule));
+    return SQL_RUN(
+        batch->care->writer, err, take_alert_state, ret_state,
+        "SELECT phase, since_us, last_us, evaluations, level, flag_id, parts FROM alert_state "
+        "WHERE patient_id = ? AND rule = ?",
+        sql_t(patient_id), sql_t(rule));
 }
 
 enum vg_status care_batch_alert_put(struct care_batch *batch, struct vg_slice patient_id,
@@ -282,13 +284,14 @@ enum vg_status care_batch_alert_put(struct care_batch *batch, struct vg_slice pa
     return SQL_RUN(
         batch->care->writer, err, NULL, NULL,
         "INSERT INTO alert_state (patient_id, rule, phase, since_us, last_us, "
-        "evaluations, level, flag_id) VALUES (?, ?, ?, ?, ?, ?, ?, ?) "
+        "evaluations, level, flag_id, parts) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?) "
         "ON CONFLICT (patient_id, rule) DO UPDATE SET phase = excluded.phase, since_us = "
         "excluded.since_us, last_us = excluded.last_us, evaluations = "
-        "excluded.evaluations, level = excluded.level, flag_id = excluded.flag_id",
+        "excluded.evaluations, level = excluded.level, flag_id = excluded.flag_id, parts = "
+        "excluded.parts",
         sql_t(patient_id), sql_t(rule), sql_i(state->phase), sql_i(state->since_us),
         sql_i(state->last_us), sql_i(state->evaluations), sql_d(state->level),
-        sql_t(vg_slice_of(state->flag_id)));
+        sql_t(vg_slice_of(state->flag_id)), sql_i(state->parts));
 }
 
 /* "Ada Maria Example" -> "AME": the first letters, at most three, ASCII or whole UTF-8 characters.

@@ -54,6 +54,7 @@ struct care_alert_state {
     int evaluations;  /* in a row at or above (below) the threshold */
     double level;     /* the score that opened it, or the worst since */
     char flag_id[72]; /* "" = no flag open */
+    int64_t parts;    /* alert's own set of what made the level so high */
 };
 
 struct care_flag {

@@ -580,7 +580,7 @@ static void test_trace_finds_rows_by_message(void)
 
 static void test_alert_states_are_kept(void)
 {
-    struct care_alert_state state = {2, 100, 200, 3, 7.5, "flag-1"}, got;
+    struct care_alert_state state = {2, 100, 200, 3, 7.5, "flag-1", 5}, got;
     struct care_batch *batch;
     uint64_t applied;
 
@@ -592,7 +592,8 @@ static void test_alert_states_are_kept(void)
     CHECK(care_batch_commit(batch, 1, NULL) == VG_OK);
     CHECK(care_batch_begin(care, "alert-0", &batch, &applied, NULL) == VG_OK);
     CHECK(care_batch_alert_get(batch, VG_SLICE("p1"), VG_SLICE("news2"), &got, NULL) == VG_OK);
-    CHECK(got.phase == 2 && got.since_us == 100 && got.evaluations == 3 && got.level == 7.5);
+    CHECK(got.phase == 2 && got.since_us == 100 && got.evaluations == 3 && got.level == 7.5 &&
+          got.parts == 5);
     CHECK(strcmp(got.flag_id, "flag-1") == 0);
     care_batch_abort(batch);
     care_close(care);

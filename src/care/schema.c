@@ -80,5 +80,8 @@ const char *const care_migrations[] = {
     "ALTER TABLE item ADD COLUMN escalate_us BIGINT;"
     "ALTER TABLE item ADD COLUMN escalations BIGINT NOT NULL DEFAULT 0;"
     "CREATE INDEX item_waiting ON item (state) WHERE state <> 'resolved';",
+
+    /* 5: what an episode rests on */
+    "ALTER TABLE alert_state ADD COLUMN parts BIGINT NOT NULL DEFAULT 0;",
 };
 const int care_migration_count = sizeof(care_migrations) / sizeof(care_migrations[0]);

@@ -1,8 +1,8 @@
 /* serving.c -- which models score: read at the start, replaced between two batches, listed.
  *
  * One of the folders changed when it has stood still for a tick since, or by command: then a new
- * set of models is made beside the one in force and swapped in. Whoever asks a server about a model
- * of the former set is waited for, at most its deadline.
+ * set of models is made beside the one in force and swapped in. Not while a server is asked about a
+ * model of the former set: a command waits for that, a tick comes again.
  */
 #include "score/score_int.h"
 
@@ -11,6 +11,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 
+/* Under reload_lock and remote_lock. */
 static enum vg_status reload(struct score *score, struct vg_err *err)
 {
     struct live *made = NULL, *former = score->live; /* replaced here only, under reload_lock */
@@ -19,12 +20,10 @@ static enum vg_status reload(struct score *score, struct vg_err *err)
 
     if (live_read(score->config.model_dir, former, score->history_max_us, &made, &cause) != VG_OK)
         return vg_fail(err, VG_REJECT, "score.model", 0, "%s", cause.text);
-    pthread_mutex_lock(&score->remote_lock);
     pthread_mutex_lock(&score->lock);
     score->live = made;
     pthread_mutex_unlock(&score->lock);
     live_free(former, made);
-    pthread_mutex_unlock(&score->remote_lock);
     vg_metric_add(score->reloads, 1);
     for (size_t m = 0; m < made->count; m++) {
         const struct live_model *live = made->items[m];
@@ -45,7 +44,9 @@ enum vg_status score_reload(struct score *score, struct vg_err *err)
     if (!score->config.model_dir)
         return vg_fail(err, VG_REJECT, "score.model", 0, "score.model names no folder");
     pthread_mutex_lock(&score->reload_lock);
+    pthread_mutex_lock(&score->remote_lock);
     st = reload(score, err);
+    pthread_mutex_unlock(&score->remote_lock);
     pthread_mutex_unlock(&score->reload_lock);
     return st;
 }
@@ -60,10 +61,11 @@ void serving_watch(struct score *score)
         return;
     pthread_mutex_lock(&score->reload_lock);
     if (live_has_changed(score->config.model_dir, score->live, &seen) && seen == score->disk_seen &&
-        seen != score->disk_tried) {
+        seen != score->disk_tried && pthread_mutex_trylock(&score->remote_lock) == 0) {
         score->disk_tried = seen;
         if (reload(score, &err) != VG_OK)
             vg_log_err(VG_LOG_ERROR, "score", &err);
+        pthread_mutex_unlock(&score->remote_lock);
     }
     score->disk_seen = seen;
     pthread_mutex_unlock(&score->reload_lock);
