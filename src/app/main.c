@@ -3,6 +3,7 @@
 
 #include "base/crypto.h"
 
+#include <malloc.h>
 #include <stdio.h>
 #include <string.h>
 
@@ -58,6 +59,8 @@ int main(int argc, char **argv)
 {
     struct vg_err err = {0};
 
+    /* Fixed: glibc would raise it to what was freed last (up to 32 MiB), and keep such holes. */
+    (void)mallopt(M_MMAP_THRESHOLD, 1 << 20);
     if (argc < 2) {
         print_help(stderr);
         return 2;

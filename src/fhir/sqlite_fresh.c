@@ -35,7 +35,7 @@
 #define SETTLED_AT_ONCE 256         /* rows: neighbours change one page */
 #define WAIT_US (10 * VG_SECOND_US) /* then few are enough */
 
-size_t sqlite_fresh_max = 256 << 10;
+size_t sqlite_fresh_max = 128 << 10;
 
 struct fresh_block {
     _Atomic int refs;
