@@ -2,57 +2,35 @@
  *
  * TABLES
  *
- *   resource   the current version of each, by a growing key (inserts append); unique (type, id)
- *   history    superseded versions by (key, version)
- *   timeline   who, what, when: (type, patient, code, span, low, key), WITHOUT ROWID, so that
- * "newest of this patient and code" is one range read of neighbouring rows. Each resource has a row
- * for its patient and for patient 0 (= all), each with each of its codes and with code 0 (= all):
- * any question by patient, by code, by both or by neither is one range. patient and code are small
- * numbers out of `term`. The code column is 2n for the n-th term as the resource's code, 2n+1 as a
- * component's. span is 0 for what lasted no longer than a day, 1 for longer: so a lower bound on
- * the end of short ones is a lower bound on `low` too, and the range read ends. token      codes,
- * identifiers and references by (path, text, key) string, date, quantity   the other kinds. date
- * and quantity go by key: they narrow what another table has found, and inserts append. term texts
- * that repeat, as numbers
+ *   resource        the current version of each, by a growing key (inserts append); unique (type,
+ * id) history         superseded versions by (key, version) timeline        who, what, when: (type,
+ * patient, code, span, low, key), without row ids, so that "newest of this patient and code" is one
+ * range read of neighbouring rows token           codes, identifiers and references by (path, text,
+ * key) string          texts by (path, text, key) date, quantity  by key: they narrow what another
+ * table has found, and inserts append term            texts that repeat, as numbers
  *
- * Rows are written sorted by table and key, commit by commit.
+ * Each resource has a row of the timeline for its patient and for patient 0 (= all), each with each
+ * of its codes and with code 0 (= all): any question by patient, by code, by both or by neither is
+ * one range. patient and code are numbers out of `term`; the code column is 2n for the n-th term as
+ * the resource's code, 2n+1 as a component's. span says within which of fhir_span_us it lasted: so
+ * a lower bound on the end of short ones is a lower bound on `low` too, and the range read ends.
  *
- * WRITING
- *
- * One writer connection. Callers queue up; the first becomes the leader, takes all that wait, runs
- * each in a savepoint of one transaction, and one fsync makes them all durable. While it syncs the
- * next queue gathers. A refused one is rolled back to its savepoint alone.
+ * Rows of timeline and token that would scatter wait in memory first: sqlite_fresh.c.
  *
  * READING
  *
  * A pool of connections, each a snapshot while it is lent out. Readers never wait for the writer.
  *
  * The SQL of a search is made from the query; every value is bound, never printed.
- *
- * THE WRITE-AHEAD LOG
- *
- * A thread of its own copies the log into the database, while writers go on: no commit waits for
- * it. It never catches up with a writer in full, so when it has done nearly all, the writer does
- * the few frames that are left after its commit, and the log begins anew.
- *
- * CRASHES
- *
- * WAL with synchronous=FULL: what transact() called done is there after a power cut.
  */
 #include "fhir/sqlite_int.h"
-
-#include "base/log.h"
 
 #include <errno.h>
 #include <pthread.h>
 #include <stdio.h>
 #include <stdlib.h>
 
-#define LOG_PAGES_USUAL 32768 /* 256 MiB: then it is copied; a page that changed often, once */
-#define LOG_PAGES_MAX 65536   /* 512 MiB: then the writer helps, and waits */
 #define STATEMENTS_MAX 200
-#define GROUP_US 10000
-#define SETTLED_EACH_SECOND 30000 /* rows, when they have waited long */
 
 static const char *const migrations[] = {
     "CREATE TABLE resource(key INTEGER PRIMARY KEY, type INTEGER NOT NULL, id TEXT NOT NULL,"
@@ -145,7 +123,7 @@ void sqlite_finish(sqlite3_stmt *stmt)
     }
 }
 
-static enum vg_status run(struct conn *conn, const char *sql, struct vg_err *err)
+enum vg_status sqlite_run(struct conn *conn, const char *sql, struct vg_err *err)
 {
     sqlite3_stmt *stmt = NULL;
     enum vg_status st = sqlite_statement(conn, sql, &stmt, err);
@@ -314,286 +292,6 @@ static enum vg_status versions(void *view, unsigned type, struct vg_slice id, ui
     return st == VG_OK && ret_found->count == 0 ? VG_END : st;
 }
 
-/* ---- writing ---- */
-
-static enum vg_status put_resource(struct sqlite_engine *engine, const struct fhir_record *record,
-                                   int64_t key, bool is_new, struct vg_err *err)
-{
-    struct fhir_span span =
-        record->index ? record->index->span : (struct fhir_span){FHIR_NO_DATE, FHIR_NO_DATE};
-    sqlite3_stmt *stmt = NULL;
-    enum vg_status st = sqlite_statement(
-        &engine->writer,
-        is_new ? "INSERT INTO resource(key, type, id, version, updated_us, is_deleted, low, high,"
-                 " body) VALUES(?1,?2,?3,?4,?5,?6,?7,?8,?9)"
-               : "UPDATE resource SET version=?4, updated_us=?5, is_deleted=?6, low=?7, high=?8,"
-                 " body=?9 WHERE key=?1",
-        &stmt, err);
-
-    if (st != VG_OK)
-        return st;
-    (void)sqlite3_bind_int64(stmt, 1, key);
-    if (is_new) {
-        (void)sqlite3_bind_int64(stmt, 2, record->type);
-        sqlite_bind_text(stmt, 3, record->id);
-    }
-    (void)sqlite3_bind_int64(stmt, 4, (int64_t)record->version);
-    (void)sqlite3_bind_int64(stmt, 5, record->updated_us);
-    (void)sqlite3_bind_int(stmt, 6, record->is_deleted);
-    (void)sqlite3_bind_int64(stmt, 7, span.low_us);
-    (void)sqlite3_bind_int64(stmt, 8, span.high_us);
-    (void)sqlite3_bind_blob64(stmt, 9, record->body.len ? record->body.ptr : "", record->body.len,
-                              SQLITE_STATIC);
-    return vg_db_run(stmt, err);
-}
-
-static enum vg_status put_change(void *view, int64_t key, uint64_t version, struct vg_err *err)
-{
-    sqlite3_stmt *stmt = NULL;
-    enum vg_status st =
-        sqlite_statement(view, "INSERT INTO change(key, version) VALUES(?,?)", &stmt, err);
-
-    if (st != VG_OK)
-        return st;
-    (void)sqlite3_bind_int64(stmt, 1, key);
-    (void)sqlite3_bind_int64(stmt, 2, (int64_t)version);
-    return vg_db_run(stmt, err);
-}
-
-static enum vg_status put_record(void *view, const struct fhir_record *record,
-                                 const struct fhir_current *old, const struct fhir_index *old_index,
-                                 struct vg_err *err)
-{
-    struct sqlite_engine *engine = ((struct conn *)view)->engine;
-    int64_t key = old->key ? old->key : ++engine->last_key;
-    sqlite3_stmt *stmt = NULL;
-    enum vg_status st = VG_OK;
-
-    if (old->key) {
-        st = sqlite_statement(view,
-                              "INSERT INTO history(key, version, updated_us, is_deleted, body)"
-                              " SELECT key, version, updated_us, is_deleted, body FROM resource"
-                              " WHERE key=?",
-                              &stmt, err);
-        if (st != VG_OK)
-            return st;
-        (void)sqlite3_bind_int64(stmt, 1, key);
-        st = vg_db_run(stmt, err);
-    }
-    if (st == VG_OK)
-        st = put_resource(engine, record, key, old->key == 0, err);
-    if (st == VG_OK && engine->is_watched[record->type & 255])
-        st = put_change(view, key, record->version, err);
-    if (st != VG_OK)
-        return st;
-    if (old->key)
-        return sqlite_index_change(engine, record->type, key, old_index, record->index, err);
-    engine->fresh.now.mark.last_key = key;
-    return record->index ? sqlite_index_add(engine, record->type, key, record->index, err) : VG_OK;
-}
-
-static enum vg_status nest(void *view, fhir_work *work, void *ctx, struct vg_err *err)
-{
-    struct conn *conn = view;
-    struct sqlite_engine *engine = conn->engine;
-    /* Rows of the work around this one are not to be undone with it. */
-    enum vg_status st = sqlite_flush(engine, err), undone;
-    struct fresh_version before;
-
-    if (st == VG_OK)
-        st = run(conn, "SAVEPOINT job", err);
-    if (st != VG_OK)
-        return st;
-    before = sqlite_fresh_save(engine);
-    st = work(ctx, view, err);
-    if (st == VG_OK)
-        st = sqlite_flush(engine, err);
-    if (st != VG_OK) {
-        engine->waiting.count = 0;
-        sqlite_fresh_restore(engine, before);
-        sqlite_terms_forget_new(engine);
-        undone = run(conn, "ROLLBACK TO job", NULL);
-        if (undone == VG_OK)
-            undone = run(conn, "RELEASE job", NULL);
-        return undone == VG_OK
-                   ? st
-                   : vg_fail(err, VG_RETRY, "fhir.rollback", 0, "a savepoint could not be undone");
-    }
-    sqlite_fresh_drop(before);
-    return run(conn, "RELEASE job", err);
-}
-
-/* In one transaction and one fsync, as many jobs as GROUP_US takes: those that wait for the next
- * group come while this one is written, so that neither the writer nor who asks of it is idle. The
- * rest, which has not begun, is returned. */
-static struct job *run_group(struct sqlite_engine *engine, struct job *jobs)
-{
-    struct conn *conn = &engine->writer;
-    struct vg_err err = {0};
-    struct fresh_version before = sqlite_fresh_save(engine);
-    size_t row_count;
-    int64_t end_us = vg_mono_us() + GROUP_US;
-    enum vg_status st = run(conn, "BEGIN IMMEDIATE", &err);
-    struct job *rest = NULL;
-    bool has_work = false;
-
-    engine->has_new_terms = false;
-    for (struct job *job = jobs, *last = NULL; job; last = job, job = job->next) {
-        if (last && vg_mono_us() >= end_us) {
-            last->next = NULL;
-            rest = job;
-            break;
-        }
-        job->status = st;
-        job->err = err;
-        if (st == VG_OK) {
-            job->status = nest(conn, job->work, job->ctx, &job->err);
-            has_work |= job->status == VG_OK;
-        }
-        /* A failure of the disk rolls the whole transaction back: nobody may be told it is done. */
-        if (st == VG_OK && sqlite3_get_autocommit(conn->db)) {
-            st = vg_fail(&err, VG_RETRY, "fhir.transaction", 0, "the transaction was rolled back");
-            for (struct job *earlier = jobs; earlier != job->next; earlier = earlier->next) {
-                if (earlier->status == VG_OK) {
-                    earlier->status = st;
-                    earlier->err = err;
-                }
-            }
-        }
-    }
-    /* Twice as many as came: those that settle are done before as many wait again. */
-    if (st == VG_OK && has_work) {
-        row_count = sqlite_fresh_count(&engine->fresh.now) - sqlite_fresh_count(&before);
-        st = sqlite_fresh_settle(engine, 2 * row_count, &err);
-    }
-    if (st == VG_OK && has_work)
-        sqlite_fresh_publish(engine);
-    if (st == VG_OK)
-        st = run(conn, has_work ? "COMMIT" : "ROLLBACK", &err);
-    if (st == VG_OK) {
-        sqlite_fresh_drop(before);
-    } else {
-        sqlite_fresh_restore(engine, before);
-        for (struct job *job = jobs; job; job = job->next) {
-            if (job->status == VG_OK) {
-                job->status = st;
-                job->err = err;
-            }
-        }
-        if (!sqlite3_get_autocommit(conn->db))
-            (void)run(conn, "ROLLBACK", NULL);
-        sqlite_terms_forget_new(engine);
-    }
-    return rest;
-}
-
-static enum vg_status transact(void *self, fhir_work *work, void *ctx, struct vg_err *err)
-{
-    struct sqlite_engine *engine = self;
-    struct job job = {.work = work, .ctx = ctx, .moved = PTHREAD_COND_INITIALIZER}, *jobs, *rest;
-
-    (void)pthread_mutex_lock(&engine->queue_lock);
-    if (engine->last)
-        engine->last->next = &job;
-    else
-        engine->first = &job;
-    engine->last = &job;
-    while (!job.is_done) {
-        if (engine->is_leading) {
-            (void)pthread_cond_wait(&job.moved, &engine->queue_lock);
-            continue;
-        }
-        jobs = engine->first;
-        engine->first = engine->last = NULL;
-        engine->is_leading = true;
-        (void)pthread_mutex_unlock(&engine->queue_lock);
-        rest = run_group(engine, jobs);
-        (void)pthread_mutex_lock(&engine->queue_lock);
-        engine->is_leading = false;
-        if (rest) { /* before those that have come since */
-            struct job *last = rest;
-
-            while (last->next)
-                last = last->next;
-            last->next = engine->first;
-            engine->last = engine->last ? engine->last : last;
-            engine->first = rest;
-        }
-        for (struct job *one = jobs; one; one = one->next) {
-            one->is_done = true;
-            (void)pthread_cond_signal(&one->moved);
-        }
-    }
-    /* The next leader alone: all the others would only wait again. */
-    if (engine->first && !engine->is_leading)
-        (void)pthread_cond_signal(&engine->first->moved);
-    (void)pthread_mutex_unlock(&engine->queue_lock);
-    (void)pthread_cond_destroy(&job.moved);
-    if (job.status != VG_OK && err)
-        *err = job.err;
-    return job.status;
-}
-
-/* ---- the write-ahead log ---- */
-
-/* After each commit, in the leader. */
-static int on_commit(void *ctx, sqlite3 *db, const char *name, int pages)
-{
-    struct sqlite_engine *engine = ctx;
-
-    if (pages < LOG_PAGES_USUAL)
-        return SQLITE_OK;
-    if (engine->is_nearly_done || pages > LOG_PAGES_MAX) {
-        engine->is_nearly_done = false;
-        /* Not reaching the end is no failure: the next commit tries again. */
-        (void)sqlite3_wal_checkpoint_v2(db, name, SQLITE_CHECKPOINT_PASSIVE, NULL, NULL);
-        return SQLITE_OK;
-    }
-    (void)pthread_mutex_lock(&engine->log_lock);
-    engine->wants_checkpoint = true;
-    (void)pthread_cond_signal(&engine->log_moved);
-    (void)pthread_mutex_unlock(&engine->log_lock);
-    return SQLITE_OK;
-}
-
-static enum vg_status settle(void *ctx, void *view, struct vg_err *err)
-{
-    (void)view;
-    return sqlite_fresh_settle(ctx, SETTLED_EACH_SECOND, err);
-}
-
-/* Copies the log when it is asked to; each second it looks whether rows have waited long. */
-static void *tidy(void *ctx)
-{
-    struct sqlite_engine *engine = ctx;
-    bool is_closing = false, wants_checkpoint;
-    struct vg_err err = {0};
-    struct timespec until;
-
-    while (!is_closing) {
-        (void)clock_gettime(CLOCK_MONOTONIC, &until);
-        until.tv_sec++;
-        (void)pthread_mutex_lock(&engine->log_lock);
-        while (!engine->wants_checkpoint && !engine->is_closing &&
-               pthread_cond_timedwait(&engine->log_moved, &engine->log_lock, &until) == 0)
-            ;
-        wants_checkpoint = engine->wants_checkpoint;
-        engine->wants_checkpoint = false;
-        is_closing = engine->is_closing;
-        (void)pthread_mutex_unlock(&engine->log_lock);
-        if (is_closing)
-            break;
-        if (wants_checkpoint &&
-            sqlite3_wal_checkpoint_v2(engine->log.db, NULL, SQLITE_CHECKPOINT_PASSIVE, NULL,
-                                      NULL) == SQLITE_OK)
-            engine->is_nearly_done = true;
-        if (!wants_checkpoint && engine->fresh.is_waiting &&
-            transact(engine, settle, engine, &err) != VG_OK)
-            vg_log_err(VG_LOG_WARN, "fhir", &err);
-    }
-    return NULL;
-}
-
 /* ---- views ---- */
 
 static enum vg_status mark_read(struct conn *conn, struct fresh_mark *ret_mark, struct vg_err *err)
@@ -623,12 +321,12 @@ static enum vg_status snapshot_take(struct conn *conn, struct vg_err *err)
     enum vg_status st = VG_OK;
 
     while (st == VG_OK && !is_found) {
-        st = run(conn, "BEGIN", err);
+        st = sqlite_run(conn, "BEGIN", err);
         if (st == VG_OK)
             st = mark_read(conn, &mark, err);
         is_found = st == VG_OK && sqlite_fresh_find(conn->engine, mark, &conn->fresh);
         if (!is_found) /* many commits since: a newer snapshot */
-            (void)run(conn, "ROLLBACK", NULL);
+            (void)sqlite_run(conn, "ROLLBACK", NULL);
     }
     return st;
 }
@@ -666,9 +364,9 @@ static void view_end(void *self, void *view)
     struct sqlite_engine *engine = self;
     struct conn *conn = view;
 
-    (void)run(conn, "COMMIT", NULL);
+    (void)sqlite_run(conn, "COMMIT", NULL);
     if (!sqlite3_get_autocommit(conn->db))
-        (void)run(conn, "ROLLBACK", NULL);
+        (void)sqlite_run(conn, "ROLLBACK", NULL);
     sqlite_fresh_release(conn->fresh);
     conn->fresh = NULL;
     (void)pthread_mutex_lock(&engine->reader_lock);
@@ -801,11 +499,11 @@ static enum vg_status engine_open(const struct fhir_config *config, void **ret_s
         st = conn_open(engine, &engine->readers[i], false, err);
     if (st == VG_OK)
         st = conn_open(engine, &engine->log, true, err);
-    if (st == VG_OK && pthread_create(&engine->tidier, NULL, tidy, engine) != 0)
+    if (st == VG_OK && pthread_create(&engine->tidier, NULL, sqlite_tidy, engine) != 0)
         st = vg_fail(err, VG_RETRY, "fhir.thread", errno, "the tidying thread did not start");
     engine->has_tidier = st == VG_OK;
     if (st == VG_OK) {
-        (void)sqlite3_wal_hook(engine->writer.db, on_commit, engine);
+        (void)sqlite3_wal_hook(engine->writer.db, sqlite_on_commit, engine);
         *ret_self = engine;
         engine = NULL;
     }
@@ -824,10 +522,10 @@ const struct fhir_engine fhir_engine_sqlite = {
     .close = engine_close,
     .view_begin = view_begin,
     .view_end = view_end,
-    .transact = transact,
-    .nest = nest,
+    .transact = sqlite_transact,
+    .nest = sqlite_nest,
     .current = current,
-    .put = put_record,
+    .put = sqlite_put,
     .versions = versions,
     .search = sqlite_search,
     .codes = sqlite_codes,

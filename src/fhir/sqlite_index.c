@@ -486,7 +486,7 @@ enum vg_status sqlite_fresh_load(struct sqlite_engine *engine, struct vg_err *er
     if (st == VG_OK)
         st = sqlite_number(writer, "SELECT value FROM setting WHERE name='fresh_changes'",
                            &mark->changes, err);
-    return st == VG_OK ? fhir_engine_sqlite.transact(engine, load, engine, err) : st;
+    return st == VG_OK ? sqlite_transact(engine, load, engine, err) : st;
 }
 
 struct rebuilding {
@@ -589,7 +589,7 @@ enum vg_status sqlite_index_rebuild(struct sqlite_engine *engine, struct vg_err 
         vg_log(VG_LOG_INFO, "fhir", "fhir.reindex", "%s: %" PRId64 " resources",
                in.is_first ? "the index is made anew" : "the index goes on being made", total);
     while (st == VG_OK && !in.is_last) {
-        st = fhir_engine_sqlite.transact(engine, rebuild_step, &in, err);
+        st = sqlite_transact(engine, rebuild_step, &in, err);
         in.is_first = false;
         done += (int64_t)in.count;
         if (st == VG_OK && !in.is_last && vg_mono_us() - told_us > 5 * VG_SECOND_US) {

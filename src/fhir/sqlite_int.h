@@ -1,6 +1,7 @@
 /* sqlite_int.h -- what the files of the SQLite engine share. Private to src/fhir.
  *
- *   engine_sqlite.c   opening, reading, the write queue, the write-ahead log
+ *   engine_sqlite.c   opening, reading
+ *   sqlite_write.c    the write queue, the write-ahead log
  *   sqlite_index.c    a resource's index rows, into the tables and out of them
  *   sqlite_fresh.c    where rows wait that would each change a page of its own
  *   sqlite_search.c   a query becomes SQL; sqlite_filter.c: its conditions
@@ -146,6 +147,21 @@ void sqlite_bind_text(sqlite3_stmt *stmt, int index, struct vg_slice text);
 VG_CHECK enum vg_status sqlite_gather(sqlite3_stmt *stmt, unsigned type, size_t max,
                                       bool is_by_text, struct vg_arena *arena,
                                       struct fhir_found_list *ret_found, struct vg_err *err);
+
+/* A rollback may fail: SQLite has rolled back by itself. */
+enum vg_status sqlite_run(struct conn *conn, const char *sql, struct vg_err *err);
+
+/* ---- writing (sqlite_write.c): see engine.h ---- */
+
+enum vg_status sqlite_put(void *view, const struct fhir_record *record,
+                          const struct fhir_current *old, const struct fhir_index *old_index,
+                          struct vg_err *err);
+enum vg_status sqlite_nest(void *view, fhir_work *work, void *ctx, struct vg_err *err);
+enum vg_status sqlite_transact(void *self, fhir_work *work, void *ctx, struct vg_err *err);
+/* After each commit, in the leader. */
+int sqlite_on_commit(void *engine, sqlite3 *db, const char *name, int pages);
+/* The thread that copies the log, and settles what has waited long. */
+void *sqlite_tidy(void *engine);
 
 /* ---- index rows (sqlite_index.c) ---- */
 
