@@ -32,14 +32,15 @@
 #include <stdlib.h>
 
 #define BLOCKS_MAX 40
-#define SETTLED_AT_ONCE 256         /* rows: neighbours change one page */
-#define WAIT_US (10 * VG_SECOND_US) /* then few are enough */
+#define TEXT_BYTES_USUAL 128       /* more weigh like more rows */
+#define SETTLED_AT_ONCE 256        /* rows: neighbours change one page */
+#define WAIT_US (5 * VG_SECOND_US) /* then few are enough */
 
 size_t sqlite_fresh_max = 128 << 10;
 
 struct fresh_block {
     _Atomic int refs;
-    size_t count;
+    size_t count, weight;
     struct row *rows;
     char *texts; /* of the rows */
 };
@@ -47,7 +48,7 @@ struct fresh_block {
 struct fresh_list {
     _Atomic int refs;
     bool is_settling; /* the first block */
-    size_t count, row_count, dead_count;
+    size_t count, weight, dead_count;
     int64_t *dead; /* ascending */
     struct fresh_block *blocks[BLOCKS_MAX];
 };
@@ -109,7 +110,7 @@ static struct fresh_list *list_copy(const struct fresh_list *list, size_t from, 
     for (size_t i = from; i < list->count; i++) {
         copy->blocks[copy->count] = list->blocks[i];
         copy->blocks[copy->count++]->refs++;
-        copy->row_count += list->blocks[i]->count;
+        copy->weight += list->blocks[i]->weight;
     }
     return copy;
 }
@@ -139,6 +140,7 @@ static struct fresh_block *block_make(const struct row *x, size_t x_count, const
     for (size_t i = 0; i < y_count; i++)
         text_bytes += y[i].text.len;
     block->refs = 1;
+    block->weight = x_count + y_count + text_bytes / TEXT_BYTES_USUAL;
     block->rows = malloc((x_count + y_count) * sizeof(*block->rows));
     block->texts = malloc(text_bytes);
     if (!block->rows || !block->texts) {
@@ -208,7 +210,7 @@ enum vg_status sqlite_fresh_add(struct sqlite_engine *engine, const struct row *
     list->blocks[list->count] = block_make(rows, count, NULL, 0);
     is_ok = list->blocks[list->count] != NULL;
     list->count += is_ok;
-    list->row_count += count;
+    list->weight += is_ok ? list->blocks[list->count - 1]->weight : 0;
     /* Like a binary counter: a row is copied as often as the number has digits. */
     while (is_ok && list->count - list->is_settling >= 2 &&
            (list->count == BLOCKS_MAX ||
@@ -294,8 +296,7 @@ enum vg_status sqlite_fresh_settle(struct sqlite_engine *engine, size_t row_coun
     if (fresh->now.list->count == 0)
         return VG_OK;
     if (!fresh->now.list->is_settling) {
-        if (fresh->now.list->row_count < sqlite_fresh_max &&
-            vg_mono_us() - fresh->since_us < WAIT_US)
+        if (fresh->now.list->weight < sqlite_fresh_max && vg_mono_us() - fresh->since_us < WAIT_US)
             return VG_OK;
         st = begin_settling(engine, err);
     }
@@ -338,9 +339,9 @@ void sqlite_fresh_drop(struct fresh_version version)
     list_release(version.list);
 }
 
-size_t sqlite_fresh_count(const struct fresh_version *version)
+size_t sqlite_fresh_weight(const struct fresh_version *version)
 {
-    return version->list->row_count;
+    return version->list->weight;
 }
 
 void sqlite_fresh_publish(struct sqlite_engine *engine)

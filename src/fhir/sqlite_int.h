@@ -194,7 +194,7 @@ VG_CHECK enum vg_status sqlite_index_rebuild(struct sqlite_engine *engine, struc
 
 /* ---- rows that wait (sqlite_fresh.c) ---- */
 
-/* So many wait before they are settled. Tests make it small. */
+/* So many rows, by weight, wait before they are settled. Tests make it small. */
 extern size_t sqlite_fresh_max;
 
 /* Nothing waits. */
@@ -215,7 +215,8 @@ VG_CHECK enum vg_status sqlite_fresh_settle(struct sqlite_engine *engine, size_t
 struct fresh_version sqlite_fresh_save(const struct sqlite_engine *engine);
 void sqlite_fresh_restore(struct sqlite_engine *engine, struct fresh_version version);
 void sqlite_fresh_drop(struct fresh_version version);
-size_t sqlite_fresh_count(const struct fresh_version *version);
+/* Its rows; one with a long text counts as several. */
+size_t sqlite_fresh_weight(const struct fresh_version *version);
 /* Before the commit, for those whose snapshot will hold it. */
 void sqlite_fresh_publish(struct sqlite_engine *engine);
 

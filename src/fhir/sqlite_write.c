@@ -144,7 +144,6 @@ static struct job *run_group(struct sqlite_engine *engine, struct job *jobs)
     struct conn *conn = &engine->writer;
     struct vg_err err = {0};
     struct fresh_version before = sqlite_fresh_save(engine);
-    size_t row_count;
     int64_t end_us = vg_mono_us() + GROUP_US;
     enum vg_status st = sqlite_run(conn, "BEGIN IMMEDIATE", &err);
     struct job *rest = NULL;
@@ -176,8 +175,9 @@ static struct job *run_group(struct sqlite_engine *engine, struct job *jobs)
     }
     /* Twice as many as came: those that settle are done before as many wait again. */
     if (st == VG_OK && has_work) {
-        row_count = sqlite_fresh_count(&engine->fresh.now) - sqlite_fresh_count(&before);
-        st = sqlite_fresh_settle(engine, 2 * row_count, &err);
+        size_t had = sqlite_fresh_weight(&before), has = sqlite_fresh_weight(&engine->fresh.now);
+
+        st = sqlite_fresh_settle(engine, has > had ? 2 * (has - had) : 0, &err);
     }
     if (st == VG_OK && has_work)
         sqlite_fresh_publish(engine);
