@@ -52,7 +52,6 @@ LABS = {
     "hematocrit": ("Hct", 2, 80), "hemoglobin": ("Hgb", 1, 35), "ptt": ("PTT", 5, 300),
     "leukocytes": ("WBC", 0, 500), "fibrinogen": ("Fibrinogen", 20, 2500), "platelets": ("Platelets", 1, 3000)}
 COLUMNS = ["HR", "O2Sat", "Temp", "SBP", "MAP", "DBP", "Resp"] + [c for c, _, _ in LABS.values()]
-HISTORY = 48  # hours of vital signs that windows keep, counted from the newest reading
 EXPIRY = {key: 4 for key in VITALS} | {"temperature": 6, "etco2": 4} | {
     key: 72 for key in LABS if key != "etco2"}
 
@@ -107,7 +106,9 @@ def newest(past, nth=0):
 class Patient:
     """One patient's rows as arrays; every method answers for all rows at once."""
 
-    def __init__(self, rows):
+    def __init__(self, rows, history):
+        """history: hours of vital signs that the window keeps, counted from the newest reading of all."""
+        self.history = history
         self.count = len(rows)
         self.age, self.sex = number(rows[0]["Age"]), number(rows[0]["Gender"])
         self.series, self.exact, self.windows = {}, {}, {}
@@ -119,12 +120,16 @@ class Patient:
             # Windows keep single precision, and of vital signs the newest reading as it came.
             self.series[key] = values.astype(np.float32).astype(float)
             self.exact[key] = values if key in VITALS else self.series[key]
-        any_value = ~np.isnan(np.stack(list(self.series.values()))).all(axis=0)
         at = np.arange(self.count)
-        self.newest_at = np.maximum.accumulate(np.where(any_value, at, -1))  # of any signal
-        before = np.concatenate([[self.count], np.where(any_value, at, self.count)])
-        first = np.array([before[1 + max(0, w - HISTORY):i + 2].min() for i, w in enumerate(self.newest_at)])
-        self.seen_hours = np.where(self.newest_at < 0, 0, at - first + 1)
+        there = {group: ~np.isnan([self.series[key] for key in group]).all(axis=0)
+                 for group in (tuple(VITALS), tuple(LABS))}
+        self.newest_at = np.maximum.accumulate(np.where(np.any(list(there.values()), axis=0), at, -1))
+        self.seen_hours = np.zeros(self.count)
+        for group, hours in zip(there, (history, 72)):
+            for i, w in enumerate(self.newest_at):
+                known = there[group][max(0, w - hours):i + 1]
+                if known.any():
+                    self.seen_hours[i] = max(self.seen_hours[i], len(known) - known.argmax())
 
     def past(self, key, hours):
         """A row for each hour: the value then, the one an hour before, … of a window."""
@@ -154,7 +159,7 @@ class Patient:
             return np.where(n, last - np.where(np.isnan(before), oldest, before), NAN)
         if what == "share":
             # A signal that the window has lost sight of is missing, not 0.
-            kept = [(~np.isnan(self.series[key][max(0, w - HISTORY):i + 1])).any()
+            kept = [(~np.isnan(self.series[key][max(0, w - self.history):i + 1])).any()
                     for i, w in enumerate(self.newest_at)]
             return np.where(kept, n / np.minimum(np.maximum(self.seen_hours, 1), hours), NAN)
         if what == "slope":
@@ -259,25 +264,36 @@ def check(vigil, model_dir, card, kind, psv, flat, columns):
     return good
 
 
+def history(card):
+    """Vital signs are kept as long as the model's longest feature of them, a day at least."""
+    reach = [int(found[2]) for found in (re.fullmatch(r"(.+?)_[a-z_]+_(\d+)h", f) for f in card["features"])
+             if found and found[1] in VITALS]
+    return max([24, *reach])
+
+
 def check_all(vigil, cards, kind, rows):
     patients = {}
     for row in rows:
         patients.setdefault(row["Patient"], []).append(row)
-    columns = {name: [] for card in cards.values() for name in card["features"]}
+    columns = {history(card): {} for card in cards.values()}
+    for card in cards.values():
+        columns[history(card)].update({name: [] for name in card["features"]})
     with warnings.catch_warnings(), np.errstate(all="ignore"):
         warnings.simplefilter("ignore")  # numpy's, of windows without any value
         for rows_of in patients.values():
-            patient = Patient(rows_of)
-            for name, parts in columns.items():
-                parts.append(feature(patient, name))
-    columns = {name: np.concatenate(parts) for name, parts in columns.items()}
+            for hours, named in columns.items():
+                patient = Patient(rows_of, hours)
+                for name, parts in named.items():
+                    parts.append(feature(patient, name))
+    columns = {hours: {name: np.concatenate(parts) for name, parts in named.items()}
+               for hours, named in columns.items()}
     flat = [(p, str(r["ICULOS"])) for p, rows_of in patients.items() for r in rows_of]
     with tempfile.TemporaryDirectory() as work:
         psv = pathlib.Path(work, "rows.psv")
         header = ["Patient", *COLUMNS, "Age", "Gender", "ICULOS", "SepsisLabel"]
         psv.write_text("\n".join(["|".join(header)] + ["|".join(str(r.get(c, "")) for c in header)
                                                          for r in rows]) + "\n")
-        return all([check(vigil, model, card, kind, psv, flat, columns) for model, card in cards.items()])
+        return all([check(vigil, model, card, kind, psv, flat, columns[history(card)]) for model, card in cards.items()])
 
 
 def main():
