@@ -197,12 +197,9 @@ static void become(struct sqlite_engine *engine, struct fresh_list *list)
 enum vg_status sqlite_fresh_add(struct sqlite_engine *engine, const struct row *rows, size_t count,
                                 struct vg_err *err)
 {
-    struct fresh_list *list;
-    bool is_ok = true;
+    struct fresh_list *list = list_copy(engine->fresh.now.list, 0, 0);
+    bool is_ok;
 
-    if (count == 0)
-        return VG_OK;
-    list = list_copy(engine->fresh.now.list, 0, 0);
     if (!list)
         return full(err);
     if (list->count == 0)

@@ -229,7 +229,7 @@ enum vg_status sqlite_flush(struct sqlite_engine *engine, struct vg_err *err)
     rows_sort(rows);
     for (; i < rows->count && rows->items[i].table < STORED_COUNT && st == VG_OK; i++)
         st = row_run(engine->inserts[rows->items[i].table], &rows->items[i], err);
-    if (st == VG_OK)
+    if (st == VG_OK && i < rows->count)
         st = sqlite_fresh_add(engine, rows->items + i, rows->count - i, err);
     rows->count = 0;
     return st;

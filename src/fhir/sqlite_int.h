@@ -199,7 +199,7 @@ extern size_t sqlite_fresh_max;
 
 /* Nothing waits. */
 VG_CHECK enum vg_status sqlite_fresh_begin(struct sqlite_engine *engine, struct vg_err *err);
-/* Inside a transaction, the writer. Rows are sorted; their texts are copied. */
+/* Inside a transaction, the writer. At least one row; sorted; their texts are copied. */
 VG_CHECK enum vg_status sqlite_fresh_add(struct sqlite_engine *engine, const struct row *rows,
                                          size_t count, struct vg_err *err);
 /* May rows of that resource wait? Then they are to be given up before it is changed. */
