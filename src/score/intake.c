@@ -156,7 +156,10 @@ enum vg_status intake_record(struct score_stage *stage, const struct stream_reco
         st = vg_fail(err, VG_RETRY, "score.memory", 0, "no memory for a patient");
         goto done;
     }
-    patient_forget_future(patient, latest_us);
+    /* Only a record that is itself believed says that what is there lies in the future. */
+    if (enriched.received_us <= latest_us &&
+        enriched.time_us <= enriched.received_us + score->config.allowed_lateness_us)
+        patient_forget_future(patient, latest_us);
     watermark_us = patient->window.watermark_us;
     st = patient_add(patient, &enriched, stage->partition, score->config.allowed_lateness_us,
                      latest_us, &counts, err);
@@ -172,7 +175,7 @@ enum vg_status intake_record(struct score_stage *stage, const struct stream_reco
 done:
     pthread_mutex_unlock(&score->lock);
     count_values(score, &enriched, &counts);
-    if (counts.future > 0)
+    if (counts.future > 0 && is_scored)
         vg_log(VG_LOG_WARN, "score", "score.future",
                "record %" PRIu64 ": the device's clock is ahead of the time of receipt, or that of "
                "ours, its values are not scored",
