@@ -22,6 +22,7 @@
 #define EVENTS_MAX ((size_t)2 << 20) /* of one patient */
 #define READING_AGE_US (6 * VG_HOUR_US)
 #define HISTORY_MORE_US (3 * VG_DAY_US) /* before the period: windows are full when it begins */
+#define ENTRY "'[{\"name\":\"VARCHAR\",\"version\":\"VARCHAR\",\"probability\":\"DOUBLE\"}]'"
 #define ANSWER_BYTES_MAX ((size_t)96 << 20)
 #define LINE_ARENA_BYTES ((size_t)16 << 20)
 
@@ -112,7 +113,7 @@ static enum vg_status replay(const struct watch_run *run, const struct events *e
     int64_t expiry_us[SCORE_VITAL_COUNT], history_us = 0;
     bool is_counted[LIVE_MODELS_MAX] = {false};
     float row[FEATURES_MAX];
-    struct window window;
+    struct window window, seen;
     struct gate_view view;
     size_t at = 0;
     enum vg_status st = VG_OK;
@@ -161,7 +162,9 @@ static enum vg_status replay(const struct watch_run *run, const struct events *e
                 is_looked_at = true;
                 if (st != VG_OK)
                     break;
-                feature_fill(models[m].set, &view.window, facts, expiry_us, hour_us, row);
+                seen = view.window; /* as live: as much as the model was trained on */
+                window_narrow(&seen, models[m].set->history_us);
+                feature_fill(models[m].set, &seen, facts, expiry_us, hour_us, row);
                 count_row(&models[m], row);
                 models[m].patients += !is_counted[m];
                 is_counted[m] = true;
@@ -301,14 +304,17 @@ enum vg_status watch_read_scores(struct watch_run *run, const struct watch_score
     /* Names and versions hold letters, digits and -_. alone (live.c). */
     vg_buf_printf(
         &sql,
-        "SELECT p, list(h ORDER BY h) AS h, list(v ORDER BY h) AS v FROM (SELECT p, h, "
-        "round(m.probability, 7) AS v FROM (SELECT p, h, unnest(from_json(last, "
-        "'[{\"name\":\"VARCHAR\",\"version\":\"VARCHAR\",\"probability\":\"DOUBLE\"}]')) AS m FROM "
-        "(SELECT patientId AS p, epoch_us(windowEnd) // 3600000000 AS h, "
-        "arg_max(models, scoredTime) AS last FROM {scored} WHERE "
+        "WITH hours AS (SELECT patientId AS p, epoch_us(windowEnd) // 3600000000 AS h, "
+        "arg_max(models, scoredTime) AS said, "
+        "arg_max(models, scoredTime) FILTER (trigger = 'remote') AS answered FROM {scored} WHERE "
         "windowEnd >= make_timestamptz(%lld) AND windowEnd < make_timestamptz(%lld) AND "
-        "models IS NOT NULL AND (%s) GROUP BY 1, 2)) WHERE m.name = '%s' AND m.version = '%s' AND "
-        "m.probability IS NOT NULL) GROUP BY p ORDER BY p",
+        "models IS NOT NULL AND (%s) GROUP BY 1, 2), entries AS (SELECT p, h, 2 AS rank, "
+        "unnest(from_json(said, " ENTRY ")) AS m FROM hours UNION ALL SELECT p, h, 1, "
+        "unnest(from_json(answered, " ENTRY ")) FROM hours WHERE answered IS NOT NULL), "
+        "rows AS (SELECT p, h, round(arg_max(m.probability, rank), 7) AS v FROM entries WHERE "
+        "m.name = '%s' AND m.version = '%s' AND m.probability IS NOT NULL GROUP BY p, h) "
+        "SELECT p, list(h ORDER BY h) AS h, list(v ORDER BY h) AS v FROM rows GROUP BY p ORDER BY "
+        "p",
         (long long)query->from_us, (long long)query->to_us, query->filter, query->model,
         query->version);
     vg_buf_put_byte(&sql, '\0');
