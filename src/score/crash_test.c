@@ -11,9 +11,9 @@
 #include <errno.h>
 #include <pthread.h>
 
-#define RECORDS 140
+#define RECORDS 98
 #define MODEL_EVERY 8 /* a run with a model costs the reading of it */
-#define STEP_US (2 * VG_MINUTE_US)
+#define STEP_US (3 * VG_MINUTE_US)
 
 /* ---- a disk that dies ---- */
 
@@ -161,7 +161,7 @@ static void make_day(void)
             made[i].record.value.len = made[i - 6].record.value.len;
             made[i].record.key = made[i - 6].record.key;
         }
-        if (i == 100)
+        if (i == 50)
             made[i].record.value = VG_SLICE("{\"patientId\":");
         made[i].record.time_us = received_us[i] = now_us;
     }
@@ -502,7 +502,7 @@ static void test_batches_do_not_matter(void)
                            VG_FMT(vg_buf_slice(&also)));
             }
         }
-        CHECK(count > 5 && found == count);
+        CHECK(count >= 5 && found == count);
     }
     vg_buf_fini(&single);
     vg_buf_fini(&many);
