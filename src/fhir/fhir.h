@@ -128,9 +128,9 @@ VG_CHECK enum vg_status fhir_history(struct fhir_store *store, struct vg_slice t
                                      struct vg_slice id, struct vg_arena *arena,
                                      struct fhir_results *ret_results, struct vg_err *err);
 
-/* Observation/$lastn: the newest `max` (1..100) Observations of every code, groups joined over
- * codings. The query names patient (or subject) and code or category; entered-in-error never
- * counts. */
+/* Observation/$lastn: the newest `max` (1..100) Observations of every code, and those of the same
+ * time as the last of them; groups joined over codings; newest first over all. The query names
+ * patient (or subject) and code or category; entered-in-error never counts. */
 VG_CHECK enum vg_status fhir_lastn(struct fhir_store *store, struct vg_slice query,
                                    struct vg_arena *arena, struct fhir_results *ret_results,
                                    struct vg_err *err);
@@ -138,9 +138,9 @@ VG_CHECK enum vg_status fhir_lastn(struct fhir_store *store, struct vg_slice que
 /* Grows whenever a resource of this type changes: caches compare it. Cheap, any thread. */
 uint64_t fhir_change_count(struct fhir_store *store, const char *type);
 
-/* Monotonic time before which every change has been counted: now, of an embedded store; of a remote
- * one when its server was last asked for changes and answered, or the store was opened. Cheap, any
- * thread. */
+/* Monotonic time up to which changes are known: now, of an embedded store, and of a remote one
+ * whose server answers (it is asked in turn). While it is away, and after that until it has said
+ * what has changed: when it was last asked. Cheap, any thread. */
 int64_t fhir_counted_us(struct fhir_store *store);
 
 /* "" while all is well; else why reads wait or writes are kept back ("waiting for FHIR server …").
