@@ -215,14 +215,6 @@ static enum vg_status partition_end(struct platform *p, uint32_t partition, uint
     return st;
 }
 
-/* Not shorter than what it takes to hear of changes while all is well. */
-static int64_t identity_age_us(const struct settings *s)
-{
-    int64_t age_us = s->connector_identity_age_us, least_us = 3 * s->fhir_watch_us;
-
-    return age_us == 0 || age_us > least_us ? age_us : least_us;
-}
-
 static enum vg_status open_lane(struct platform *p, uint32_t partition, struct vg_err *err)
 {
     const struct settings *s = p->settings;
@@ -234,7 +226,7 @@ static enum vg_status open_lane(struct platform *p, uint32_t partition, struct v
         .store = p->fhir,
         .partition = partition,
         .dedupe_size = (uint32_t)s->hub_inflight_max,
-        .identity_age_us = identity_age_us(s),
+        .identity_age_us = s->connector_identity_age_us,
         .may_speak = speakers_may,
         .may_speak_ctx = p->speakers,
         .zone = s->connector_zone,

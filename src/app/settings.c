@@ -81,10 +81,9 @@ const struct vg_option settings_options[] = {
      "message has to name an Encounter; create: missing ones are made."},
     {"connector.identity_age", VG_OPTION_DURATION, AT(connector_identity_age_us), "60s", "", 0, 0,
      NULL,
-     "With fhir.url: so long after that server was last asked for changes its devices' links "
-     "count; "
-     "later, readings wait in the journal until it answers. At least three times fhir.watch. 0: "
-     "they count for ever."},
+     "With fhir.url: while that server is away its devices' links count for so long after it was "
+     "last asked for changes; later, readings wait in the journal until it answers. 0: they "
+     "count for ever."},
     {"connector.device_system", VG_OPTION_TEXT, AT(connector_device_system), "", "", 0, 0, NULL,
      "System of the devices' identifiers in FHIR; empty: any."},
     {"connector.compat", VG_OPTION_CHOICE, AT(connector_compat), "default", "", 0, 0,

@@ -67,6 +67,8 @@ void remote_set_away(struct fhir_remote *r, int64_t wait_us, const char *text)
     (void)pthread_mutex_lock(&r->lock);
     is_new = !r->is_away;
     r->is_away = true;
+    r->away_count += is_new;
+    atomic_store(&r->is_doubtful, true);
     r->away_tries = is_new ? 0 : r->away_tries + 1;
     for (int64_t i = 0; i < r->away_tries && pause_us < PROBE_MAX_US; i++)
         pause_us *= 2;

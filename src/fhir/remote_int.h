@@ -68,6 +68,8 @@ struct fhir_remote {
     struct vg_map known[2];     /* "Type/id" -> struct remote_known; the younger generation first */
     int64_t *watched_us;        /* by type: server time seen; 0 = nobody has asked, -1 = asked */
     _Atomic int64_t counted_us; /* monotonic: begin of the last look at all of them */
+    atomic_bool is_doubtful;    /* it has been away since */
+    uint64_t away_count;        /* how often it was */
     int64_t swept_us;           /* monotonic: caches were last told to forget, for servers without
                                    history */
 

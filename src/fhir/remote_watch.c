@@ -8,7 +8,8 @@
  * Times are the server's: they are taken from the resources and, at the start, from its Date. Each
  * look goes back OVERLAP_US, for transactions that are seen later than they are stamped.
  *
- * How old that knowledge is tells fhir_counted_us(): while the server is away it grows old.
+ * How old that knowledge is tells fhir_counted_us(): while the server is away, and until a whole
+ * look has succeeded after that, it grows old. A server that is slow to answer is asked in turn.
  *
  * A server without type history does not tell what was deleted, so that every SWEEP_US the caches
  * are told to forget all.
@@ -101,14 +102,20 @@ static enum vg_status look(struct fhir_remote *r, unsigned type, bool has_histor
 
 int64_t fhir_counted_us(struct fhir_store *store)
 {
-    return store->remote ? atomic_load(&store->remote->counted_us) : vg_mono_us();
+    bool is_known = !store->remote || !atomic_load(&store->remote->is_doubtful);
+
+    return is_known ? vg_mono_us() : atomic_load(&store->remote->counted_us);
 }
 
 void remote_watch(struct fhir_remote *r)
 {
     int64_t begin_us = vg_mono_us();
+    uint64_t away_count;
     bool sweeps = begin_us - r->swept_us > SWEEP_US;
 
+    (void)pthread_mutex_lock(&r->lock);
+    away_count = r->away_count;
+    (void)pthread_mutex_unlock(&r->lock);
     if (sweeps)
         r->swept_us = vg_mono_us();
     for (unsigned type = 1; type <= fhir_type_count(); type++) {
@@ -136,5 +143,10 @@ void remote_watch(struct fhir_remote *r)
         if (has_changed || (sweeps && !has_history))
             atomic_fetch_add(&r->store->change_counts[type], 1);
     }
-    atomic_store(&r->counted_us, begin_us);
+    (void)pthread_mutex_lock(&r->lock);
+    if (!r->is_away && away_count == r->away_count) {
+        atomic_store(&r->counted_us, begin_us);
+        atomic_store(&r->is_doubtful, false);
+    }
+    (void)pthread_mutex_unlock(&r->lock);
 }
