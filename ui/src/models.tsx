@@ -227,7 +227,7 @@ function Watching({ m, w }: { m: Model; w: Watched }) {
   const last = Math.max(first + 3600_000, Date.parse(runs[runs.length - 1]?.time ?? r.time));
   const drifted = roundUp(Math.max(0.3, ...runs.map((run) => run.worst ?? 0)));
   const line = (get: (run: Run) => Num): XY[] => runs.flatMap((run): XY[] => { const v = get(run); return v === null ? [] : [[Date.parse(run.time), v]]; });
-  const cells = p.edges?.map((e, i) => (i === 0 ? `<${percent(e)}` : i === p.edges!.length - 1 ? `≥${percent(e)}` : percent(e))) ?? [];
+  const cells = p.edges?.length ? [`<${percent(p.edges[0])}`, ...p.edges.slice(0, -1).map(percent), `≥${percent(p.edges[p.edges.length - 1])}`] : [];
   const level = r.features.state !== 'ok' ? 'unknown' : r.features.drift ? 'drift' : r.features.watch ? 'watch' : 'ok';
   return (
     <>
@@ -245,7 +245,7 @@ function Watching({ m, w }: { m: Model; w: Watched }) {
         {days.length > 0 && <Columns title="Alerts by day" note="medium band and above" names={days.map((d) => day(d.day))} xName="day (UTC)" y={plainAxis('alerts per 100 patient-days', tall)} first={{ name: 'alerts', values: days.map((d) => d.medium) }} marks={expected === null ? [] : [{ at: expected, name: 'expected' }]} />}
         {runs.length > 1 && <Curves title="Drift over time" note="the input that changed most, at each look" x={{ name: 'time of the look', min: first, max: last, format: (v) => (last - first < 3 * 86400_000 ? clock(v) : day(new Date(v).toISOString())) }} y={plainAxis('PSI', drifted)}
           series={[{ name: 'most changed input', points: line((run) => run.worst), hasDots: true }, { name: 'probabilities', points: line((run) => run.probabilityPsi), isSecond: true, hasDots: true }]} marks={[...(drifted > 2 ? [] : [{ at: 0.1, name: 'watch' }]), { at: 0.25, name: 'drift', isAlarm: true }]} />}
-        {p.shares && p.sharesBefore && p.edges && <Columns title="Probabilities" note="white columns: a tenth of training each" names={[...cells, '']} xName="from" y={share('of the hours', roundUp(Math.max(0.1, ...p.shares, ...p.sharesBefore)))} first={{ name: 'now', values: p.shares }} second={{ name: 'training', values: p.sharesBefore }} />}
+        {p.shares && p.sharesBefore && p.edges && <Columns title="Probabilities" note="white columns: a tenth of training each" names={cells} xName="from" y={share('of the hours', roundUp(Math.max(0.1, ...p.shares, ...p.sharesBefore)))} first={{ name: 'now', values: p.shares }} second={{ name: 'training', values: p.sharesBefore }} />}
       </div>
       <h3>Are the probabilities true?</h3>
       <Calibration c={r.calibration} mean={p.mean} hours={num(m.card, 'horizonHours')} />
