@@ -181,7 +181,7 @@ static enum vg_status series_add(struct window *window, int vital, const struct 
         return VG_OK;
     }
     if (series->count == series->capacity) {
-        uint32_t capacity = series->capacity ? series->capacity * 2 : 4;
+        uint32_t capacity = series->capacity ? series->capacity + series->capacity / 2 : 4;
         uint32_t most = vital < SCORE_VITAL_COUNT ? (uint32_t)WINDOW_CELLS_MAX(window->history_us)
                                                   : (uint32_t)WINDOW_SLOW_CELLS_MAX;
         struct window_cell *cells;
