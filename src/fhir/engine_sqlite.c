@@ -26,9 +26,12 @@
 #include "fhir/sqlite_int.h"
 
 #include <errno.h>
+#include <fcntl.h>
 #include <pthread.h>
 #include <stdio.h>
 #include <stdlib.h>
+#include <sys/file.h>
+#include <unistd.h>
 
 #define STATEMENTS_MAX 200
 
@@ -418,6 +421,21 @@ static void conn_close(struct conn *conn)
     vg_arena_fini(&conn->scratch);
 }
 
+/* What waits in memory is of one process: a second one would neither see it nor be seen. */
+static enum vg_status lock_take(struct sqlite_engine *engine, struct vg_err *err)
+{
+    char path[sizeof(engine->path) + 8];
+
+    (void)snprintf(path, sizeof(path), "%s-lock", engine->path);
+    engine->lock_fd = open(path, O_RDWR | O_CREAT | O_CLOEXEC, 0600);
+    if (engine->lock_fd < 0)
+        return vg_fail(err, VG_FATAL, "db.open", errno, "%s", path);
+    if (flock(engine->lock_fd, LOCK_EX | LOCK_NB) != 0)
+        return vg_fail(err, VG_FATAL, "fhir.locked", errno,
+                       "another program has the FHIR store %s open", engine->path);
+    return VG_OK;
+}
+
 static void engine_close(void *self)
 {
     struct sqlite_engine *engine = self;
@@ -449,6 +467,8 @@ static void engine_close(void *self)
     (void)pthread_mutex_destroy(&engine->queue_lock);
     (void)pthread_mutex_destroy(&engine->reader_lock);
     (void)pthread_cond_destroy(&engine->reader_free);
+    if (engine->lock_fd >= 0)
+        (void)close(engine->lock_fd);
     free(engine);
 }
 
@@ -474,7 +494,10 @@ static enum vg_status engine_open(const struct fhir_config *config, void **ret_s
     vg_map_init(&engine->terms);
     (void)snprintf(engine->path, sizeof(engine->path), "%s", config->path);
     engine->base_url = vg_slice_of(config->base_url);
-    st = sqlite_fresh_begin(engine, err);
+    engine->lock_fd = -1;
+    st = lock_take(engine, err);
+    if (st == VG_OK)
+        st = sqlite_fresh_begin(engine, err);
     if (st == VG_OK)
         st = conn_open(engine, &engine->writer, true, err);
     if (st == VG_OK)

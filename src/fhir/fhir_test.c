@@ -852,10 +852,10 @@ int main(void)
     fhir_close(store);
     vg_arena_fini(&arena);
     for (int i = 0; i < store_number; i++) {
-        static const char *const ends[] = {"", "-wal", "-shm"};
+        static const char *const ends[] = {"", "-wal", "-shm", "-lock"};
         char name[96];
 
-        for (size_t n = 0; n < 3; n++) {
+        for (size_t n = 0; n < sizeof(ends) / sizeof(ends[0]); n++) {
             (void)snprintf(name, sizeof(name), "%s/%d.db%s", dir, i, ends[n]);
             (void)unlink(name);
         }

@@ -262,6 +262,21 @@ static void test_the_index_is_what_it_would_be_anew(void)
     store = NULL;
 }
 
+static void test_a_second_program_is_refused(void)
+{
+    struct fhir_config config = {.path = path, .base_url = "https://vigil.example/fhir"};
+    struct fhir_store *second = NULL;
+    struct vg_err err = {0};
+
+    (void)snprintf(path, sizeof(path), "%s/two.db", dir);
+    store_open();
+    CHECK(fhir_open(&config, &second, &err) == VG_FATAL && strcmp(err.code, "fhir.locked") == 0);
+    fhir_close(store);
+    store_open(); /* a lock ends with who holds it */
+    fhir_close(store);
+    store = NULL;
+}
+
 /* ---- readers beside the writer ---- */
 
 #define READERS 3
@@ -336,6 +351,7 @@ int main(void)
         return 1;
     vg_arena_init(&arena, (size_t)64 << 20);
     RUN(test_the_index_is_what_it_would_be_anew);
+    RUN(test_a_second_program_is_refused);
     RUN(test_readers_see_what_was_committed);
     vg_arena_fini(&arena);
     (void)snprintf(command, sizeof(command), "rm -rf %s", dir);

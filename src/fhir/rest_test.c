@@ -572,10 +572,11 @@ int main(void)
     fhir_close(store);
     vg_loop_close(loop);
     vg_arena_fini(&arena);
-    for (size_t i = 0; i < 3; i++) {
+    for (size_t i = 0; i < 4; i++) {
         char name[96];
 
-        (void)snprintf(name, sizeof(name), "%s%s", path, (const char *[]){"", "-wal", "-shm"}[i]);
+        (void)snprintf(name, sizeof(name), "%s%s", path,
+                       (const char *[]){"", "-wal", "-shm", "-lock"}[i]);
         (void)unlink(name);
     }
     (void)rmdir(dir);

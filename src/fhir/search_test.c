@@ -361,10 +361,11 @@ int main(void)
     RUN(test_summaries);
     fhir_close(store);
     vg_arena_fini(&arena);
-    for (size_t i = 0; i < 3; i++) {
+    for (size_t i = 0; i < 4; i++) {
         char name[96];
 
-        (void)snprintf(name, sizeof(name), "%s%s", path, (const char *[]){"", "-wal", "-shm"}[i]);
+        (void)snprintf(name, sizeof(name), "%s%s", path,
+                       (const char *[]){"", "-wal", "-shm", "-lock"}[i]);
         (void)unlink(name);
     }
     (void)rmdir(dir);

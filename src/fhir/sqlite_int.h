@@ -99,6 +99,7 @@ struct job {
 
 struct sqlite_engine {
     char path[4096];
+    int lock_fd; /* held as long as the store is open */
     struct vg_slice base_url;
 
     pthread_mutex_t queue_lock; /* guards the queue and is_leading */

@@ -14,6 +14,7 @@
 
 #define SCRATCH_KEPT_BYTES ((size_t)16 << 20)
 #define SEARCH_TIME_US (10 * VG_SECOND_US)
+#define MIXED_MAX 10u
 #define COMBINATIONS_MAX 400 /* SQLite joins at most 500 selects */
 
 /* ---- the way to the rows ---- */
@@ -33,6 +34,17 @@ static bool all_patients(const struct fhir_filter *filter)
         if (!sql_is_patient(filter->values[i].text))
             return false;
     return true;
+}
+
+/* An id alone may be a patient's or a device's: then the timeline leads to the one and an index of
+ * references to the other. Not with so many values that their selects would be too many. */
+static bool some_patients(const struct fhir_filter *filter)
+{
+    bool is_some = false;
+
+    for (size_t i = 0; i < filter->value_count && filter->value_count <= MIXED_MAX; i++)
+        is_some |= sql_is_patient(filter->values[i].text);
+    return is_some;
 }
 
 static bool all_have_code(const struct fhir_filter *filter)
@@ -99,12 +111,16 @@ static void choose_way(struct sql *sql)
             best = score;
             sql->values = filter;
         }
-        if (is_plain && patient_path(filter) && !sql->patients && all_patients(filter))
+        if (is_plain && patient_path(filter) && !sql->patients &&
+            (all_patients(filter) || some_patients(filter)))
             sql->patients = filter;
         if (is_plain && filter->param->param->kind == FHIR_TOKEN && sql_is_code_role(path) &&
             !sql->codes && all_have_code(filter))
             sql->codes = filter;
     }
+    if (sql->patients && sql->codes && !all_patients(sql->patients) &&
+        sql->codes->value_count > MIXED_MAX)
+        sql->patients = NULL;
     if (query->only_code || sql->is_for_codes)
         sql->way = BY_TIMELINE;
     else if (has_id)
@@ -280,17 +296,24 @@ static void emit_other_ways(struct sql *sql, bool is_page)
     struct sql outer = *sql;
 
     for (size_t p = 0; p < patients->param->path_count; p++) {
-        if (patients->param->paths[p]->role == FHIR_ROLE_PATIENT)
+        const struct fhir_path *path = patients->param->paths[p];
+        bool is_first = true, has_timeline = path->role == FHIR_ROLE_PATIENT;
+
+        if (has_timeline && all_patients(patients))
             continue;
         sql->low = "r.low";
         sql->high = "r.high";
         sql_emit(sql,
-                 " UNION SELECT % FROM (SELECT DISTINCT % s, d.key k% FROM tokens d"
+                 " UNION SELECT % FROM (SELECT DISTINCT % s, d.key k% FROM % d"
                  " CROSS JOIN resource r ON r.key=d.key WHERE d.path=# AND d.text IN (",
-                 columns(sql), sort_column(sql), id_column(sql),
-                 (int64_t)patients->param->paths[p]->key);
-        for (size_t i = 0; i < patients->value_count; i++)
-            sql_emit(sql, i ? ",$" : "$", patients->values[i].text);
+                 columns(sql), sort_column(sql), id_column(sql), sql_tokens(path),
+                 (int64_t)path->key);
+        for (size_t i = 0; i < patients->value_count; i++) {
+            if (has_timeline && sql_is_patient(patients->values[i].text))
+                continue;
+            sql_emit(sql, is_first ? "$" : ",$", patients->values[i].text);
+            is_first = false;
+        }
         sql_put(sql, ")");
         if (codes)
             sql_emit_filter(sql, codes);
@@ -358,6 +381,8 @@ static void emit_timelines(struct sql *sql, bool is_page)
         const struct fhir_value *value = codes ? &codes->values[rest / path_count] : NULL;
         int64_t code = query->only_code;
 
+        if (sql->patients && !sql_is_patient(sql->patients->values[p].text))
+            continue;
         if (value)
             code = sql_code_column(sql, codes->param->paths[rest % path_count], value->text);
         sql_put(sql, is_first ? "" : " UNION ");
@@ -367,7 +392,7 @@ static void emit_timelines(struct sql *sql, bool is_page)
         sql_put(sql, ")");
         is_first = false;
     }
-    if (sql->patients && sql->patients->param->path_count > 1)
+    if (sql->patients && (sql->patients->param->path_count > 1 || !all_patients(sql->patients)))
         emit_other_ways(sql, is_page);
 }
 
