@@ -56,8 +56,7 @@ static void note(int *value)
 
 static void write_error(struct vg_buf *out, int status, const char *code, const char *text)
 {
-    vg_buf_printf(out, "<%d %s>", status, code);
-    CHECK(text[0]);
+    vg_buf_printf(out, "<%d %s%s>", status, code, text[0] ? "" : ", without a word");
 }
 
 /* ---- handlers ---- */
