@@ -280,7 +280,7 @@ def main(checks, work):
     found = [e["resource"] for e in at("GET", "/AuditEvent?_count=200&outcome=4", **hub).json["entry"]]
     refusals = [e for e in found if e["agent"][0].get("altId") == "reader"]
     row("what was refused is there, by whom", len(refusals), lambda n: n >= 10)
-    logins = [e["resource"] for e in at("GET", "/AuditEvent?_count=200&type=http://dicom.nema.org/resources/ontology/DCM|110114", **hub).json["entry"]]
+    logins = [e["resource"] for e in at("GET", "/AuditEvent?_count=1000&type=http://dicom.nema.org/resources/ontology/DCM|110114", **hub).json["entry"]]
     row("who asked for a token, and who was refused one", ({(e["agent"][0]["name"], e["outcome"]) for e in logins} >= {("hub", "0"), ("reader", "0"), ("not known", "4")},
                                                            any("entity" in e for e in logins)), (True, False))
     row("the query is kept", any(e.get("entity", [{}])[0].get("query") for e in found), True)
