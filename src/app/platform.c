@@ -555,6 +555,7 @@ static enum vg_status open_web(struct platform *p, struct vg_err *err)
                    .reload = models_reload,
                    .show = models_show,
                    .watch = models_watch},
+        .takes_scored = p->score == NULL,
     };
 
     if (!p->score)

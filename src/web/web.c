@@ -44,6 +44,9 @@ static const struct web_route routes[] = {
     {"POST", "/api/models", WEB_ADMIN, web_models_reload, NULL, true},
     {"GET", "/api/models/*", WEB_ANY, web_model_show, NULL, false},
     {"POST", "/api/models/*", WEB_ADMIN, web_models_watch, NULL, true},
+    /* the bearer token of a service, see topics.c */
+    {"GET", "/api/topics/*", 0, web_topic_read, "count", true},
+    {"POST", "/api/topics/*", 0, web_topic_write, NULL, true},
     {"GET", "/api/health", 0, web_health, NULL, false},
     {"GET", "/metrics", 0, web_metrics, NULL, false},
 };

@@ -59,6 +59,7 @@ struct web_config {
     void *health_ctx;
     struct web_mappings mappings;
     struct web_models models;
+    bool takes_scored; /* a program outside scores: POST /api/topics/iomt.scored is open */
 };
 
 /* Opens the port and starts its threads. VG_RETRY: the port or a file is not to be had. */

@@ -130,7 +130,7 @@ web_handler web_board, web_health, web_events, web_patient, web_patient_end, web
     web_worklist_act, web_lists, web_list_make, web_list, web_list_put, web_report, web_outbox,
     web_steps, web_trace_call, web_deadletters, web_deadletter_replay, web_models_list,
     web_models_reload, web_model_show, web_models_watch, web_metrics, web_mappings, web_mapping,
-    web_mapping_act, web_mapping_try;
+    web_mapping_act, web_mapping_try, web_topic_read, web_topic_write;
 vg_http_handler web_asset;
 
 /* ---- shared helpers ---- */
