@@ -18,6 +18,7 @@
 #include "base/crypto.h"
 #include "base/json.h"
 
+#include "vg_difference.h"
 #include "vg_test.h"
 
 #include <errno.h>
@@ -522,20 +523,6 @@ static int run_hour(int at, enum death how, struct vg_buf *out, unsigned stale[2
     return count;
 }
 
-static void show_difference(const struct vg_buf *want, const struct vg_buf *got)
-{
-    struct vg_slice a = vg_buf_slice(want), b = vg_buf_slice(got);
-
-    while (a.len > 0 || b.len > 0) {
-        struct vg_slice x = vg_slice_cut(&a, '\n'), y = vg_slice_cut(&b, '\n');
-
-        if (vg_slice_eq(x, y))
-            continue;
-        printf("want %.*s\ngot  %.*s\n", VG_FMT(x), VG_FMT(y));
-        return;
-    }
-}
-
 static void test_a_crash_at_any_commit_changes_nothing(void)
 {
     struct vg_buf want, got;
@@ -558,7 +545,7 @@ static void test_a_crash_at_any_commit_changes_nothing(void)
             (void)run_hour(at, (enum death)how, &got, stale_then);
             CHECK(stale_then[1] == stale[1]);
             if (!CHECK(vg_slice_eq(vg_buf_slice(&want), vg_buf_slice(&got)))) {
-                show_difference(&want, &got);
+                vg_test_show_difference(&want, &got);
                 at = count;
                 break;
             }

@@ -8,6 +8,8 @@
  */
 #include "score/score_test_int.h"
 
+#include "vg_difference.h"
+
 #include <errno.h>
 #include <pthread.h>
 
@@ -376,20 +378,6 @@ static unsigned run_day(unsigned at, enum death how, struct vg_buf *out)
     return commits;
 }
 
-static void show_difference(const struct vg_buf *want, const struct vg_buf *got)
-{
-    struct vg_slice a = vg_buf_slice(want), b = vg_buf_slice(got);
-
-    while (a.len > 0 || b.len > 0) {
-        struct vg_slice x = vg_slice_cut(&a, '\n'), y = vg_slice_cut(&b, '\n');
-
-        if (vg_slice_eq(x, y))
-            continue;
-        printf("want %.*s\ngot  %.*s\n", VG_FMT(x), VG_FMT(y));
-        return;
-    }
-}
-
 static bool has(const struct vg_buf *text, const char *what)
 {
     return memmem(text->ptr, text->len, what, strlen(what)) != NULL;
@@ -422,7 +410,7 @@ static void test_a_crash_at_any_commit_changes_nothing(void)
             CHECK_ROW(row);
             (void)run_day(at, (enum death)how, &got);
             if (!CHECK(vg_slice_eq(vg_buf_slice(&want[has_model]), vg_buf_slice(&got)))) {
-                show_difference(&want[has_model], &got);
+                vg_test_show_difference(&want[has_model], &got);
                 at = count;
                 break;
             }

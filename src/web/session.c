@@ -321,6 +321,21 @@ enum vg_status web_session_check(struct web_call *call, struct vg_err *err)
     return VG_OK;
 }
 
+enum vg_status web_service_check(struct web_call *call, struct vg_err *err)
+{
+    enum vg_status st = call->bearer.len
+                            ? care_login_get(call->web->config.care, "token", call->bearer,
+                                             call->now_us, &call->user, err)
+                            : VG_END;
+
+    if (st == VG_OK && (web_role_of(call->user.role) & (WEB_SERVICE | WEB_ADMIN)))
+        return VG_OK;
+    if (st != VG_OK && st != VG_END)
+        return st;
+    call->http_status = 401;
+    return vg_fail(err, VG_REJECT, "web.session", 0, "a service's bearer token is needed");
+}
+
 /* ---- the FHIR service ---- */
 
 /* Programs (role service, by token) and administrators may write; who treats patients may read,

@@ -81,15 +81,9 @@ enum vg_status web_steps(struct web_call *call, struct vg_err *err)
 enum vg_status web_metrics(struct web_call *call, struct vg_err *err)
 {
     bool is_here = vg_slice_is(call->peer, "127.0.0.1") || vg_slice_is(call->peer, "::1");
-    struct care_user user = {0};
+    enum vg_status st = is_here ? VG_OK : web_service_check(call, err);
 
-    if (!is_here && (call->bearer.len == 0 ||
-                     care_login_get(call->web->config.care, "token", call->bearer, call->now_us,
-                                    &user, err) != VG_OK ||
-                     !(web_role_of(user.role) & (WEB_SERVICE | WEB_ADMIN)))) {
-        call->http_status = 401;
-        return vg_fail(err, VG_REJECT, "web.session", 0, "a service's bearer token is needed");
-    }
-    vg_metrics_write_prometheus(&call->out);
-    return VG_OK;
+    if (st == VG_OK)
+        vg_metrics_write_prometheus(&call->out);
+    return st;
 }

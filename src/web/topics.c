@@ -1,14 +1,15 @@
 /* topics.c -- the stream for a program outside that scores (Spark, Databricks, a notebook), by the
- * bearer token of a service:
+ * bearer token of a service, whose name is its consumer group:
  *
- *   GET  /api/topics/{topic}/{partition}/{group}?count=500   what comes after the group's place
- *   POST /api/topics/iomt.scored/{partition}/{group}         records, and the group's next place
+ *   GET  /api/topics/{topic}/{partition}?count=500   what comes after its place
+ *   POST /api/topics/iomt.scored/{partition}         records, and its next place
  *
  * Records and place are one commit: a program that is cut off between both asks again and meets the
  * same records, and what it had sent twice is refused the second time. So nothing is scored twice,
- * and nothing is left out. One commit for a group at a time.
+ * and nothing is left out. One commit at a time.
  *
- * iomt.scored is taken only where nothing here scores (score.engine: none).
+ * iomt.scored is taken only where nothing here scores (score.engine: none). Records are patient
+ * data: each batch that is read or written is audited.
  */
 #include "web/web_int.h"
 
@@ -17,31 +18,16 @@
 #define COUNT_USUAL 500
 #define COUNT_MAX 5000
 #define ANSWER_BYTES_MAX ((size_t)4 << 20)
-#define GROUP_BYTES_MAX 24u
+#define NAME_BYTES_MAX 23u
 #define KEY_BYTES_MAX 255u
 
 struct place {
     enum stream_topic topic;
     uint32_t partition;
-    char group[32]; /* "outside." and the name: none of our own */
+    char group[32]; /* "outside." and the service's name: none of our own */
 };
 
 static pthread_mutex_t commit_lock = PTHREAD_MUTEX_INITIALIZER;
-
-static enum vg_status token_check(struct web_call *call, struct vg_err *err)
-{
-    enum vg_status st = call->bearer.len
-                            ? care_login_get(call->web->config.care, "token", call->bearer,
-                                             call->now_us, &call->user, err)
-                            : VG_END;
-
-    if (st == VG_OK && (web_role_of(call->user.role) & (WEB_SERVICE | WEB_ADMIN)))
-        return VG_OK;
-    if (st != VG_OK && st != VG_END)
-        return st;
-    call->http_status = st == VG_OK ? 403 : 401;
-    return vg_fail(err, VG_REJECT, "web.session", 0, "a service's bearer token is needed");
-}
 
 static bool topic_of(struct vg_slice name, enum stream_topic *ret_topic)
 {
@@ -57,25 +43,18 @@ static bool topic_of(struct vg_slice name, enum stream_topic *ret_topic)
 
 static enum vg_status place_of(struct web_call *call, struct place *ret_place, struct vg_err *err)
 {
-    struct vg_slice rest = call->tail, topic = vg_slice_cut(&rest, '/');
-    struct vg_slice partition = vg_slice_cut(&rest, '/');
+    struct vg_slice partition = call->tail, topic = vg_slice_cut(&partition, '/');
     uint64_t number;
 
     if (!topic_of(topic, &ret_place->topic) || !vg_slice_to_u64(partition, &number) ||
         number >= stream_partitions(call->web->config.stream))
         return VG_END;
     ret_place->partition = (uint32_t)number;
-    if (rest.len == 0 || rest.len > GROUP_BYTES_MAX)
-        return vg_fail(err, VG_REJECT, "topics.group", 0,
-                       "expected a group's name of 1 to %u letters, digits and -", GROUP_BYTES_MAX);
-    for (size_t i = 0; i < rest.len; i++) {
-        char c = rest.ptr[i];
-
-        if (!((c >= 'a' && c <= 'z') || (c >= '0' && c <= '9') || c == '-'))
-            return vg_fail(err, VG_REJECT, "topics.group", 0,
-                           "a group's name has small letters, digits and - only");
-    }
-    (void)snprintf(ret_place->group, sizeof(ret_place->group), "outside.%.*s", VG_FMT(rest));
+    if (strlen(call->user.name) > NAME_BYTES_MAX)
+        return vg_fail(err, VG_REJECT, "topics.name", 0,
+                       "the service's name must not be longer than %u bytes", NAME_BYTES_MAX);
+    (void)snprintf(ret_place->group, sizeof(ret_place->group), "outside.%.*s", (int)NAME_BYTES_MAX,
+                   call->user.name);
     return VG_OK;
 }
 
@@ -100,7 +79,7 @@ enum vg_status web_topic_read(struct web_call *call, struct vg_err *err)
     struct vg_json_writer w;
     struct place place = {0};
     uint64_t next;
-    enum vg_status st = token_check(call, err);
+    enum vg_status st = web_service_check(call, err);
 
     if (st == VG_OK)
         st = place_of(call, &place, err);
@@ -126,6 +105,8 @@ enum vg_status web_topic_read(struct web_call *call, struct vg_err *err)
         vg_json_close_array(&w);
         vg_json_member_i64(&w, "next", (int64_t)next);
         vg_json_close_object(&w);
+        if (st == VG_OK)
+            web_audit(call->web, vg_slice_of(call->user.name), "topics.read", call->tail);
         st = VG_OK;
     }
     stream_consumer_close(consumer);
@@ -166,9 +147,9 @@ static enum vg_status commit(struct web_call *call, const struct place *place,
     (void)pthread_mutex_lock(&commit_lock);
     if (next <= stream_committed(stream, place->group, read, place->partition)) {
         call->http_status = 409;
-        st =
-            vg_fail(err, VG_REJECT, "topics.again", 0,
-                    "this group has done everything before %llu already", (unsigned long long)next);
+        st = vg_fail(err, VG_REJECT, "topics.again", 0,
+                     "this service has done everything before %llu already",
+                     (unsigned long long)next);
     } else {
         st = stream_commit(stream, place->partition, out, ret_seq, err);
     }
@@ -186,7 +167,7 @@ enum vg_status web_topic_write(struct web_call *call, struct vg_err *err)
     int64_t next = 0;
     uint64_t seq = 0;
     size_t count = 0;
-    enum vg_status st = token_check(call, err);
+    enum vg_status st = web_service_check(call, err);
 
     if (st == VG_OK)
         st = place_of(call, &place, err);
@@ -212,6 +193,7 @@ enum vg_status web_topic_write(struct web_call *call, struct vg_err *err)
     stream_out_fini(&out);
     if (st != VG_OK)
         return st;
+    web_audit(call->web, vg_slice_of(call->user.name), "topics.write", call->tail);
     vg_json_writer_init(&w, &call->out);
     vg_json_open_object(&w);
     vg_json_member_i64(&w, "count", (int64_t)count);

@@ -114,6 +114,8 @@ struct web {
 web_handler web_login, web_logout, web_me;
 /* Fills call->user, role, session from cookie; refuses a change without the CSRF header. */
 VG_CHECK enum vg_status web_session_check(struct web_call *call, struct vg_err *err);
+/* The same by a service's or an administrator's bearer token. */
+VG_CHECK enum vg_status web_service_check(struct web_call *call, struct vg_err *err);
 unsigned web_role_of(const char *role);
 /* May this session secret still be used? For event streams; does not keep it alive. */
 bool web_session_is_alive(struct web *web, struct vg_slice session, int64_t now_us);

@@ -33,7 +33,7 @@ def main(checks, work):
 
     def read(count):
         return h.wait_for(f"{count} enriched records", lambda: (lambda a: a[1] if len(a[1]["records"]) >= count else None)(
-            ask("GET", "iomt.enriched/0/notebook?count=100")))
+            ask("GET", "iomt.enriched/0?count=100")))
 
     def scored(record, low):
         now = h.iso(time.time())
@@ -45,10 +45,10 @@ def main(checks, work):
                                       "thresholds": {"medium": 0.1, "high": 0.3}, "horizonHours": 6, "band": "high", "contributions": []}]}}
 
     checks.heading("who may")
-    check("nobody without a token", ask("GET", "iomt.enriched/0/notebook", token="")[0], 401)
-    check("nor with a wrong one", ask("GET", "iomt.enriched/0/notebook", token="no")[0], 401)
-    for path, status in (("device.raw/0/notebook", 404), ("iomt.enriched/9/notebook", 404), ("iomt.enriched/0/No_Name", 400),
-                         ("iomt.enriched/0/" + "n" * 25, 400), ("iomt.enriched/0/notebook?count=0", 400)):
+    check("nobody without a token", ask("GET", "iomt.enriched/0", token="")[0], 401)
+    check("nor with a wrong one", ask("GET", "iomt.enriched/0", token="no")[0], 401)
+    for path, status in (("device.raw/0", 404), ("iomt.enriched/9", 404), ("iomt.enriched/x", 404), ("iomt.enriched/0/more", 404),
+                         ("iomt.enriched/x", 404), ("iomt.enriched/0?count=0", 400)):
         check(f"refused: {path}", ask("GET", path)[0], status)
 
     checks.heading("reading, scoring, writing")
@@ -62,12 +62,12 @@ def main(checks, work):
             ("no topic", {**work_done, "topic": "x"}, 400), ("no place", {**work_done, "next": 0}, 400),
             ("no time zone", {**work_done, "records": [{"value": {**scored(first, 9)["value"], "windowEnd": "2026-01-01T00:00:00"}}]}, 400),
             ("nobody's", {**work_done, "records": [{"value": {**scored(first, 9)["value"], "patientId": ""}}]}, 400)):
-        check(f"refused: {name}", ask("POST", "iomt.scored/0/notebook", body)[0], status)
-    check("no other topic is written", ask("POST", "iomt.enriched/0/notebook", work_done)[0], 409)
-    status, answer = ask("POST", "iomt.scored/0/notebook", work_done)
+        check(f"refused: {name}", ask("POST", "iomt.scored/0", body)[0], status)
+    check("no other topic is written", ask("POST", "iomt.enriched/0", work_done)[0], 409)
+    status, answer = ask("POST", "iomt.scored/0", work_done)
     check("taken", (status, answer["count"]), (200, 1))
-    check("sent again it is refused", ask("POST", "iomt.scored/0/notebook", work_done)[0], 409)
-    check("there is nothing more to read", ask("GET", "iomt.enriched/0/notebook")[1], {"records": [], "next": batch["next"]})
+    check("sent again it is refused", ask("POST", "iomt.scored/0", work_done)[0], 409)
+    check("there is nothing more to read", ask("GET", "iomt.enriched/0")[1], {"records": [], "next": batch["next"]})
 
     checks.heading("what follows")
     risk = h.wait_for("a RiskAssessment", lambda: hub.search(f"RiskAssessment?patient={PATIENT}"))
@@ -76,12 +76,15 @@ def main(checks, work):
     batch = read(2)
     newest = [r for r in batch["records"] if r["key"] == PATIENT][-1]
     second = {"topic": "iomt.enriched", "next": batch["next"], "records": [scored(newest, 9)]}
-    check("the second high score", ask("POST", "iomt.scored/0/notebook", second)[0], 200)
+    check("the second high score", ask("POST", "iomt.scored/0", second)[0], 200)
     flag = h.wait_for("a Flag", lambda: hub.search(f"Flag?patient={PATIENT}&status=active"))
     check("one Flag, for NEWS2", len(flag), 1)
     lake = f"SELECT * FROM {{scored}} WHERE patientId = '{PATIENT}' ORDER BY scoredTime"
     rows = h.wait_for("the lake", lambda: (lambda rows: rows if len(rows) > 1 else None)(hub.lake_rows(lake)))
     check("each once in the lake", [row["news2Low"] for row in rows], [9, 9])
+
+    check("who read and wrote patient data is in the audit",
+          {row["what"] for row in hub.care("SELECT what FROM audit WHERE person = 'loader'")} >= {"topics.read", "topics.write"})
 
     checks.heading("after kill -9 it goes on where it was")
     send(90)
@@ -91,7 +94,7 @@ def main(checks, work):
     batch = read(1)
     check("only what is new", all(r["seq"] >= second["next"] for r in batch["records"]))
     newest = [r for r in batch["records"] if r["key"] == PATIENT][-1]
-    status, answer = ask("POST", "iomt.scored/0/notebook",
+    status, answer = ask("POST", "iomt.scored/0",
                          {"topic": "iomt.enriched", "next": batch["next"], "records": [scored(newest, 1)]})
     check("taken", status, 200)
     rows = h.wait_for("the lake", lambda: (lambda rows: rows if len(rows) > 2 else None)(hub.lake_rows(lake)))
@@ -101,7 +104,7 @@ def main(checks, work):
     checks.heading("where scoring is here")
     other = h.Program(work, name="scoring").start()
     other.make_token()
-    status, _, _ = other.call("POST", "/api/topics/iomt.scored/0/notebook", json.dumps(work_done).encode(),
+    status, _, _ = other.call("POST", "/api/topics/iomt.scored/0", json.dumps(work_done).encode(),
                               {"Content-Type": "application/json", "Authorization": f"Bearer {other.token}"})
     check("records are not taken from outside", status, 409)
     other.stop()
