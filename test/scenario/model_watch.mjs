@@ -99,6 +99,8 @@ async function applied() {
   await openOne(page);
   check('the page names the new version', /-r1/.test(await page.locator('h1').innerText()));
   check('and says since when its figures are another calibration’s', await page.getByText(/Recalibrated here since/).count(), 1);
+  const tile = await page.locator('.key-tiles').innerText();
+  check('what was judged before is not said of the new version', [/look again/.test(tile), /in keeping/.test(tile)], [true, false]);
   await look(page, 'one');
 }
 

@@ -51,6 +51,15 @@ const Sign = ({ level, children }: { level: Level; children?: ComponentChildren 
 
 // ---- what one line says of a model ----
 
+// Of probabilities that could be judged. That nothing is proposed does not mean that they are right.
+function calibrationSays(m: Model, w: Watched): { level: Level; says: string } {
+  const c = w.result!.calibration;
+  if (w.result!.version !== m.version) return { level: 'unknown', says: `judged as version ${w.result!.version}: look again` };
+  if (w.proposal) return { level: 'watch', says: 'recalibration proposed' };
+  const isKept = (c.expectedToObservedLow ?? NaN) <= 1 && (c.expectedToObservedHigh ?? NaN) >= 1;
+  return isKept ? { level: 'ok', says: 'probabilities in keeping with outcomes' } : { level: 'watch', says: 'probabilities not in keeping with outcomes' };
+}
+
 function verdicts(m: Model, w: Watched | null): { level: Level; says: string }[] {
   const r = w?.result;
   if (!r) return [{ level: 'unknown', says: 'not watched yet' }];
@@ -61,7 +70,7 @@ function verdicts(m: Model, w: Watched | null): { level: Level; says: string }[]
   else said.push({ level: 'unknown', says: f.state === 'few' ? 'too few hours to judge inputs' : f.state === 'none' ? 'no reference to judge inputs by' : 'no readings to judge' });
   if (r.alerts.medium !== null) said.push({ level: r.alerts.state !== 'ok' || r.alerts.mediumBefore === null ? 'unknown' : r.alerts.medium > 2 * r.alerts.mediumBefore ? 'watch' : 'ok', says: `${fixed(r.alerts.medium, 1)} alerts per 100 patient-days${r.alerts.mediumBefore === null ? '' : `, ${fixed(r.alerts.mediumBefore, 1)} expected`}` });
   const c = r.calibration;
-  if (c.state === 'ok') said.push({ level: w?.proposal ? 'watch' : 'ok', says: w?.proposal ? 'recalibration proposed' : 'probabilities in keeping with outcomes' });
+  if (c.state === 'ok') said.push(calibrationSays(m, w));
   else said.push({ level: 'unknown', says: c.state === 'few' ? 'too few outcomes to judge calibration' : 'no outcomes: calibration not known' });
   return said;
 }
@@ -228,6 +237,7 @@ function Watching({ m, w }: { m: Model; w: Watched }) {
   const drifted = roundUp(Math.max(0.3, ...runs.map((run) => run.worst ?? 0)));
   const line = (get: (run: Run) => Num): XY[] => runs.flatMap((run): XY[] => { const v = get(run); return v === null ? [] : [[Date.parse(run.time), v]]; });
   const cells = p.edges?.length ? [`<${percent(p.edges[0])}`, ...p.edges.slice(0, -1).map(percent), `≥${percent(p.edges[p.edges.length - 1])}`] : [];
+  const calibration = calibrationSays(m, w);
   const level = r.features.state !== 'ok' ? 'unknown' : r.features.drift ? 'drift' : r.features.watch ? 'watch' : 'ok';
   return (
     <>
@@ -236,7 +246,7 @@ function Watching({ m, w }: { m: Model; w: Watched }) {
         <div><dt>Inputs</dt><dd>{r.features.state === 'ok' ? `${r.features.drift} in drift` : '–'}</dd><dd class="sub">{r.features.state === 'ok' ? <Sign level={level}>{r.features.watch} to watch, of {r.features.items.length}</Sign> : needs}</dd></div>
         <div><dt>Alerts per 100 patient-days</dt><dd>{fixed(r.alerts.medium, 1)}</dd><dd class="sub">{expected === null ? 'expected: not known for these thresholds' : `expected ${fixed(expected, 1)}`}</dd></div>
         <div><dt>Mean probability</dt><dd>{percent(p.mean)}</dd><dd class="sub">{p.psi === null ? 'no reference' : <Sign level={p.state === 'ok' ? p.level : 'unknown'}>PSI {fixed(p.psi, 2)}</Sign>}</dd></div>
-        <div><dt>Expected to observed</dt><dd>{fixed(r.calibration.expectedToObserved, 2)}</dd><dd class="sub">{r.calibration.state === 'ok' ? (w.proposal ? <Sign level="watch">recalibration proposed</Sign> : <Sign level="ok">in keeping</Sign>) : 'outcomes are needed'}</dd></div>
+        <div><dt>Expected to observed</dt><dd>{fixed(r.calibration.expectedToObserved, 2)}</dd><dd class="sub">{r.calibration.state === 'ok' ? <Sign level={calibration.level}>{calibration.says}</Sign> : 'outcomes are needed'}</dd></div>
       </dl>
       {w.proposal && m.name && <ProposalBox p={w.proposal} m={m} />}
       <h3>Inputs against training</h3>
